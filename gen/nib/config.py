@@ -1,0 +1,129 @@
+"""What balance.yaml means, as frozen values.
+
+A `Config` is complete and consistent: `check.py` is the only place that makes one, and it refuses
+every document that would not work.  All defaults have been applied; nothing here is optional
+unless its absence has a meaning of its own.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in balance.yaml a thing was said: the path of its key, like `uplinks.cable`."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class Mode(StrEnum):
+    """`balance` spreads new flows by weight; `failover` gives them all to the best uplink."""
+
+    BALANCE = "balance"
+    FAILOVER = "failover"
+
+
+@dataclass(frozen=True, slots=True)
+class Dhcp:
+    """Address and gateway come from a lease."""
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """Addresses with their prefix length; the first is the preferred source."""
+
+    addresses: tuple[IPv4Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """pppd, a VPN or another tool makes the device and its address."""
+
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How the health of an uplink is asked for; times in milliseconds."""
+
+    targets: tuple[IPv4Address, ...]
+    interval_ms: int
+    timeout_ms: int
+    quorum: int
+    fall: int
+    rise: int
+    hold_down_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A way out.  `gateway` is None where a lease or the device itself says it."""
+
+    name: str
+    device: str
+    address: Dhcp | Static | External
+    gateway: IPv4Address | None
+    weight: int
+    tier: int
+    pinned_id: int | None
+    probe: Probe
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Lan:
+    """A network behind the router.  External: nib writes no networkd file for its device."""
+
+    name: str
+    device: str
+    address: Static | External
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `rate` new flows per `unit` (second, minute, hour, day), after a first `burst`."""
+
+    rate: int
+    unit: str
+    burst: int
+    per_source: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """What may reach the router itself from outside.
+
+    `ports` are inclusive ranges; `uplinks` are names (all of them if the key was absent); an empty
+    `sources` means from anywhere.
+    """
+
+    protocol: str
+    ports: tuple[tuple[int, int], ...]
+    sources: tuple[IPv4Network, ...]
+    uplinks: tuple[str, ...]
+    limit: Limit | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Firewall:
+    """The packet filter; a Config without one leaves filtering to others."""
+
+    allow: tuple[Allow, ...]
+    log_drops: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole of balance.yaml.  `forwarding` holds the groups as names of uplinks and lans."""
+
+    mode: Mode
+    uplinks: tuple[Uplink, ...]
+    lans: tuple[Lan, ...]
+    forwarding: tuple[tuple[str, ...], ...]
+    firewall: Firewall | None
+    mask: int

@@ -1,0 +1,1 @@
+"""nib-monitor: watches the uplinks and flips nft maps and route weights.  Reads only plan.json."""
