@@ -1,0 +1,95 @@
+"""The run-time state of the nft table: which uplinks are alive, and how new flows are spread.
+
+`nib-gen` ends the ruleset with this text for "every uplink alive"; the monitor renders it again for
+what it knows and sends it alone.  One text, two senders.  Each map is flushed and filled anew in
+one transaction, so the text may be sent at any time, any number of times.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from nib.plan import Family, Plan, Policy, Share
+
+# Any weight to 1/65536.  A smaller modulus rounds visibly: 100:1 becomes 253:3 with 256.
+SLOTS = 65536
+
+Live = Mapping[Family, frozenset[str]]
+"""For each family the names of the uplinks that are alive."""
+
+
+def everything(plan: Plan) -> Live:
+    """Every uplink alive, in each of its families."""
+    families = sorted({family for uplink in plan.uplinks for family in uplink.families})
+    return {
+        family: frozenset(u.name for u in plan.uplinks if family in u.families)
+        for family in families
+    }
+
+
+def carriers(policy: Policy, live: frozenset[str]) -> tuple[Share, ...]:
+    """Who takes new flows: the live members of the first tier that has any; nobody if none has."""
+    for tier in policy.tiers:
+        if shares := tuple(share for share in tier if share.uplink in live):
+            return shares
+    return ()
+
+
+def slots(shares: Iterable[Share]) -> list[tuple[int, int, str]]:
+    """Weights as ranges of 0..65535: `(first, last, uplink)`, without a gap, each at least one."""
+    shares = list(shares)
+    total = sum(share.weight for share in shares)
+    ranges = []
+    first = passed = 0
+    for share in shares:
+        passed += share.weight
+        last = SLOTS * passed // total - 1
+        ranges.append((first, last, share.uplink))
+        first = last + 1
+    return ranges
+
+
+def render_state(plan: Plan, live: Live) -> str:
+    """The nft commands that make `live` true.
+
+    A policy none of whose uplinks is alive is spread as if all were: there is nothing better, and
+    nft cannot be told to add no element.
+    """
+    lines: list[str] = []
+    for family in sorted(live):
+        alive = live[family]
+        members = [uplink for uplink in plan.uplinks if family in uplink.families]
+        lines += _refill(
+            f"restore{family}",
+            [
+                f"{uplink.mark:#010x} : "
+                + (f"goto use_{uplink.name}" if uplink.name in alive else "jump dead_uplink")
+                for uplink in members
+            ]
+            + [f"{plan.marks.local:#010x} : accept"],
+        )
+        lines += _refill(
+            f"leave{family}",
+            [
+                f'"{uplink.device}" : goto new_{uplink.name}'
+                for uplink in members
+                if uplink.name in alive
+            ],
+        )
+        for policy in plan.policies:
+            shares = carriers(policy, alive) or carriers(
+                policy, frozenset(uplink.name for uplink in members)
+            )
+            lines += _refill(
+                f"balance_{policy.name}{family}",
+                [
+                    (str(first) if first == last else f"{first}-{last}") + f" : goto new_{uplink}"
+                    for first, last, uplink in slots(shares)
+                ],
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _refill(name: str, elements: list[str]) -> list[str]:
+    flush = f"flush map inet nib {name}"
+    if not elements:
+        return [flush]
+    return [flush, f"add element inet nib {name} {{ {', '.join(elements)} }}"]
