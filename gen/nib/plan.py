@@ -7,12 +7,10 @@ else computes one.  The plan is also all that the monitor knows: it travels as `
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
-from types import UnionType
-from typing import Any, Literal, NewType, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Literal, NewType
 
-from nib import config
+from nib import codec, config
 from nib.config import Config, Dhcp, External, Mode, Static
 
 Mark = NewType("Mark", int)
@@ -50,7 +48,7 @@ class Marks:
     """How the bits under `mask` are used; all other bits of a mark belong to others.
 
     `id_mask` holds an uplink's id, all ones (`local`) says "routed, but by no uplink"; `block` is
-    the top bit, for flows that must not leave by any other uplink.  `keep` is the inverse of `mask`.
+    the top bit, for flows that must leave by no other uplink.  `keep` is the inverse of `mask`.
     """
 
     mask: int
@@ -154,7 +152,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """An opening towards the router itself.  `ports`, `sources`: nft elements; `name`: of its set."""
+    """An opening towards the router itself.
+
+    `ports` and `sources` are nft elements, `name` is that of its set of limits; no `devices`: on
+    every uplink.
+    """
 
     name: str
     protocol: str
@@ -398,7 +400,9 @@ def _firewall(conf: Config) -> Firewall:
             protocol=entry.protocol,
             ports=tuple(str(low) if low == high else f"{low}-{high}" for low, high in entry.ports),
             sources=tuple(str(source) for source in entry.sources),
-            devices=tuple(devices[name] for name in entry.uplinks),
+            devices=tuple(devices[name] for name in entry.uplinks)
+            if len(entry.uplinks) < len(conf.uplinks)
+            else (),
             limit=_limit(entry.limit) if entry.limit else None,
             origin=str(entry.origin),
         )
@@ -437,29 +441,4 @@ def from_json(text: str) -> Plan:
         raise ValueError("this is not a plan of nib-gen")
     if data.get("version") != VERSION:
         raise ValueError(f"plan version {data.get('version')!r}, but this nib reads {VERSION}")
-    try:
-        plan = _decode(Plan, data)
-    except (KeyError, TypeError) as problem:
-        raise ValueError(f"damaged plan: {problem!r}") from None
-    assert isinstance(plan, Plan)
-    return plan
-
-
-@cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _decode(kind: Any, value: Any) -> Any:
-    """Build what the annotation `kind` says out of decoded JSON: dataclasses and tuples of them."""
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = _hints(kind)
-        return kind(**{f.name: _decode(hints[f.name], value[f.name]) for f in fields(kind)})
-    if get_origin(kind) is tuple:
-        args = get_args(kind)
-        kinds = [args[0]] * len(value) if args[-1] is ... else args
-        return tuple(_decode(k, v) for k, v in zip(kinds, value, strict=True))
-    if get_origin(kind) in (Union, UnionType) and value is not None:
-        kind = next((k for k in get_args(kind) if is_dataclass(k)), None)
-        return _decode(kind, value) if kind else value
-    return value
+    return codec.decode(Plan, data)

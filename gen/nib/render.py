@@ -72,7 +72,7 @@ def _environment() -> Environment:
         loader=PackageLoader("nib"),
         undefined=StrictUndefined,
         finalize=_one_value,
-        autoescape=False,  # noqa: S701 - the output is no markup; values are validated by type
+        autoescape=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

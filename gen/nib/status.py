@@ -1,0 +1,66 @@
+"""What the monitor publishes in status.json, and `nib status` reads."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from nib import codec
+from nib.plan import STATE_DIRECTORY, Family
+
+VERSION = 1
+STATUS_FILE = f"{STATE_DIRECTORY}/status.json"
+
+Health = Literal["unknown", "up", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyStatus:
+    """One family of an uplink.
+
+    `since_s` is CLOCK_MONOTONIC, in seconds; `reason` one sentence; `loss` 0..1 over the last
+    samples and `rtt_ms` the median of the last answers, None before the first; `share` 0..1 of the
+    new flows of the default policy.
+    """
+
+    family: Family
+    health: Health
+    since_s: float
+    reason: str
+    address: str | None
+    gateway: str | None
+    loss: float | None
+    rtt_ms: float | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkStatus:
+    """An uplink as the monitor sees it."""
+
+    name: str
+    device: str
+    weight: int
+    tier: int
+    families: tuple[FamilyStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything the monitor knows, at `at_s` of CLOCK_MONOTONIC."""
+
+    version: int
+    at_s: float
+    uplinks: tuple[UplinkStatus, ...]
+
+
+def to_json(status: Status) -> str:
+    """The text of status.json."""
+    return json.dumps(asdict(status), indent=1) + "\n"
+
+
+def from_json(text: str) -> Status:
+    """Read status.json.  Raises ValueError for anything else."""
+    data = json.loads(text)
+    if not isinstance(data, dict) or data.get("version") != VERSION:
+        raise ValueError("not a status of this version of nib-monitor")
+    return codec.decode(Status, data)
