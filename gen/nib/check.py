@@ -1,0 +1,331 @@
+"""The meaning of balance.yaml: a Document becomes a Config, or all that is wrong with it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any, TypeVar
+
+from nib import values
+from nib.config import (
+    Allow,
+    Config,
+    Dhcp,
+    External,
+    Firewall,
+    Lan,
+    Limit,
+    Mode,
+    Origin,
+    Probe,
+    Static,
+    Uplink,
+)
+from nib.conflicts import Facts, Own
+from nib.document import Document, Path, Problem, Rejected, dotted, shown
+from nib.shape import near, shape
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+SERVICES: dict[str, tuple[tuple[str, tuple[tuple[int, int], ...]], ...]] = {
+    "bgp": (("tcp", ((179, 179),)),),
+    "dns": (("tcp", ((53, 53),)), ("udp", ((53, 53),))),
+    "http": (("tcp", ((80, 80),)),),
+    "https": (("tcp", ((443, 443),)),),
+    "ipsec": (("udp", ((500, 500), (4500, 4500))),),
+    "iperf3": (("tcp", ((5201, 5201),)), ("udp", ((5201, 5201),))),
+    "mosh": (("udp", ((60000, 61000),)),),
+    "ntp": (("udp", ((123, 123),)),),
+    "openvpn": (("udp", ((1194, 1194),)),),
+    "smtp": (("tcp", ((25, 25),)),),
+    "snmp": (("udp", ((161, 161),)),),
+    "ssh": (("tcp", ((22, 22),)),),
+    "wireguard": (("udp", ((51820, 51820),)),),
+}
+"""Protocol and ports by name; the numbers are IANA's where it has them.  The schema lists them."""
+
+
+def check(document: Document) -> Config:
+    """The configuration that the document means.
+
+    Raises Rejected with every problem: those of the document, of its shape and of its meaning.
+    """
+    data, problems = shape(document)
+    reader = _Reader(document, data, problems)
+    config = reader.config()
+    if reader.problems or config is None:
+        raise Rejected(document.name, document.text, reader.problems)
+    return config
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads the parts one by one.  A part that cannot be read is None, and a problem is noted."""
+
+    document: Document
+    data: dict[str, Any]
+    problems: list[Problem]
+    facts: Facts = field(default_factory=Facts)
+
+    def say(self, path: Path, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(self.document.place(path), path, message, hint))
+
+    def attempt(self, path: Path, read: Callable[[V], T], value: V | None) -> T | None:
+        """`read(value)`, or None and a problem at `path`; None stays None."""
+        if value is None:
+            return None
+        try:
+            return read(value)
+        except values.Wrong as wrong:
+            self.say(path, wrong.message, wrong.hint)
+            return None
+
+    def config(self) -> Config | None:
+        uplinks: dict[str, Any] = self.data.get("uplinks") or {}
+        lans: dict[str, Any] = self.data["lans"] or {}
+        mask = self.attempt(("marks", "mask"), values.mask, self.data["marks"]["mask"])
+        self.facts.names(uplinks, lans)
+        made_uplinks = [self.uplink(name, uplink or {}) for name, uplink in uplinks.items()]
+        made_lans = [self.lan(name, lan or {}) for name, lan in lans.items()]
+        forwarding = self.forwarding(tuple(uplinks), tuple(lans))
+        firewall = self.firewall(tuple(uplinks))
+        self.facts.marks(mask, uplinks)
+        for path, message, hint in self.facts.conflicts():
+            self.say(path, message, hint)
+        if self.problems or mask is None:
+            return None
+        return Config(
+            mode=Mode(self.data["mode"]),
+            uplinks=tuple(uplink for uplink in made_uplinks if uplink),
+            lans=tuple(lan for lan in made_lans if lan),
+            forwarding=forwarding,
+            firewall=firewall,
+            mask=mask,
+        )
+
+    def uplink(self, name: str, uplink: dict[str, Any]) -> Uplink | None:
+        path: Path = ("uplinks", name)
+        device = self.device(path, uplink)
+        address = self.address(path, uplink, ("dhcp", "external"))
+        gateway_path = (*path, "gateway")
+        gateway = self.attempt(gateway_path, values.address, uplink.get("gateway"))
+        given = "gateway" in uplink
+        match address:
+            case Dhcp() if given:
+                sentence = "the gateway of an uplink with 'address: dhcp' comes from the lease"
+                self.say(gateway_path, sentence, "remove it")
+            case Static() if not given:
+                hint = "a static address needs the address of the provider's router"
+                self.say(path, "missing key 'gateway'", hint)
+            case Static(addresses) if gateway:
+                self.facts.gateways.append((gateway_path, gateway, addresses))
+            case External() if gateway:
+                self.facts.gateways.append((gateway_path, gateway, ()))
+            case _:
+                pass
+        probe = self.probe(name, uplink.get("probe") or {})
+        if device is None or address is None or probe is None:
+            return None
+        pinned = uplink.get("id")
+        return Uplink(
+            name=name,
+            device=device,
+            address=address,
+            gateway=gateway,
+            weight=int(uplink["weight"]),
+            tier=int(uplink["tier"]),
+            pinned_id=None if pinned is None else int(pinned),
+            probe=probe,
+            origin=Origin(dotted(path)),
+        )
+
+    def lan(self, name: str, lan: dict[str, Any]) -> Lan | None:
+        path: Path = ("lans", name)
+        device = self.device(path, lan)
+        address = self.address(path, lan, ("external",))
+        if device is None or address is None or isinstance(address, Dhcp):
+            return None
+        return Lan(name, device, address, Origin(dotted(path)))
+
+    def device(self, path: Path, holder: dict[str, Any]) -> str | None:
+        path = (*path, "device")
+        device = self.attempt(path, values.device, holder.get("device"))
+        if device is not None:
+            self.facts.devices.append((path, device))
+        return device
+
+    def address(
+        self, path: Path, holder: dict[str, Any], words: tuple[str, ...]
+    ) -> Dhcp | Static | External | None:
+        owner, path = path, (*path, "address")
+        match holder.get("address"):
+            case None:
+                return None
+            case "external":
+                return External()
+            case "dhcp" if "dhcp" in words:
+                return Dhcp()
+            case "dhcp":
+                hint = "write the router's own address in it, like '192.168.10.1/24'"
+                self.say(path, "a lan has no address from a lease", hint)
+                return None
+            case list(texts):
+                read = [self.own(owner, (*path, i), text, ()) for i, text in enumerate(texts)]
+            case text:
+                read = [self.own(owner, path, text, words)]
+        addresses = tuple(one for one in read if one)
+        return Static(addresses) if len(addresses) == len(read) else None
+
+    def own(
+        self, owner: Path, path: Path, text: Any, words: tuple[str, ...]
+    ) -> IPv4Interface | None:
+        if not words and text in ("dhcp", "external"):
+            self.say(path, f"'{text}' cannot be in a list", f"write 'address: {text}'")
+            return None
+        interface = self.attempt(path, lambda text: values.interface(text, words), text)
+        if interface:
+            self.facts.addresses.append(Own(owner, path, interface))
+        return interface
+
+    def probe(self, name: str, probe: dict[str, Any]) -> Probe | None:
+        own = ((self.document.data.get("uplinks") or {}).get(name) or {}).get("probe") or {}
+
+        def path(key: str) -> Path:
+            return ("uplinks", name, "probe", key) if key in own else ("probe", key)
+
+        def time(key: str, least: str, most: str) -> int | None:
+            read = self.attempt
+            return read(path(key), lambda text: values.duration(text, least, most), probe.get(key))
+
+        interval = time("interval", "100ms", "1h")
+        timeout = time("timeout", "50ms", "1m")
+        hold_down = time("hold_down", "0s", "24h")
+        texts = probe.get("targets") or []
+        targets = [self.target((*path("targets"), i), text) for i, text in enumerate(texts)]
+        for i, target in enumerate(targets):
+            if target and target in targets[:i]:
+                self.say((*path("targets"), i), f"the target {target} is given twice")
+        quorum = int(probe.get("quorum", 1))
+        if quorum > len(texts) > 0:
+            key = "quorum" if "quorum" in own or "targets" not in own else "targets"
+            sentence = f"a quorum of {quorum} cannot be reached with {_count(texts, 'target')}"
+            self.say(path(key), sentence, "lower the quorum or add targets")
+        if interval is None or timeout is None or hold_down is None or not targets:
+            return None
+        return Probe(
+            targets=tuple(target for target in targets if target),
+            interval_ms=interval,
+            timeout_ms=timeout,
+            quorum=quorum,
+            fall=int(probe["fall"]),
+            rise=int(probe["rise"]),
+            hold_down_ms=hold_down,
+        )
+
+    def target(self, path: Path, text: Any) -> IPv4Address | None:
+        if text in ("gateway", "ping", "arp"):
+            self.say(path, f"the target '{text}' is not supported yet", "write an IPv4 address")
+            return None
+        target = self.attempt(path, values.address, text)
+        if target:
+            self.facts.targets.append((path, target))
+        return target
+
+    def forwarding(
+        self, uplinks: tuple[str, ...], lans: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], ...]:
+        groups = self.data["forwarding"] or []
+        return tuple(
+            self.members(("forwarding", i), group or [], {":uplinks": uplinks, ":lans": lans})
+            for i, group in enumerate(groups)
+        )
+
+    def members(
+        self, path: Path, group: list[Any], kinds: dict[str, tuple[str, ...]]
+    ) -> tuple[str, ...]:
+        """The names that a list means, each once, in the order of the list."""
+        known = {name: None for names in kinds.values() for name in names}
+        result: dict[str, None] = {}
+        for i, name in enumerate(group):
+            if name is not None and name in group[:i]:
+                self.say((*path, i), f"{shown(name)} is given twice")
+            elif name in kinds:
+                result.update(dict.fromkeys(kinds[name]))
+            elif name in known:
+                result[name] = None
+            elif name is not None:
+                what = "uplink or lan" if ":lans" in kinds else "uplink"
+                hint = near(name, [*known, *kinds])
+                if not hint and known:
+                    hint = f"there is {_some(known)}"
+                self.say((*path, i), f"no {what} is called {shown(name)}", hint)
+        if group and not result and all(name in kinds for name in group):
+            self.say(path, "names nothing: there are no lans", "add a lan or remove this group")
+        return tuple(result)
+
+    def firewall(self, uplinks: tuple[str, ...]) -> Firewall | None:
+        firewall = self.data["firewall"]
+        if firewall == "off":
+            return None
+        entries = firewall["allow"] or []
+        allow: list[Allow] = []
+        for i, entry in enumerate(entries):
+            allow += self.allow(("firewall", "allow", i), entry or {}, uplinks)
+        return Firewall(tuple(allow), firewall["log"] == "drops")
+
+    def allow(self, path: Path, entry: dict[str, Any], uplinks: tuple[str, ...]) -> list[Allow]:
+        self.complete(path, entry)
+        ports = self.ports((*path, "port"), entry.get("port"))
+        source = entry.get("source") or []
+        texts = [source] if isinstance(source, str) else source
+        source_path = (*path, "source")
+        for i, text in enumerate(texts):
+            one = source_path if isinstance(source, str) else (*source_path, i)
+            self.attempt(one, values.network, text)
+        names = entry.get("uplinks") or []
+        by = self.members((*path, "uplinks"), names, {":uplinks": uplinks})
+        limit = self.limit(entry.get("limit") or {})
+        if self.problems:
+            return []
+        pairs = SERVICES.get(entry.get("service", ""), ((entry.get("protocol", ""), ports),))
+        origin = Origin(dotted(path))
+        sources = values.sources(texts)
+        return [Allow(name, ranges, sources, by, limit, origin) for name, ranges in pairs]
+
+    def complete(self, path: Path, entry: dict[str, Any]) -> None:
+        """An entry says either `service` or `protocol` and `port`."""
+        if not entry:
+            return
+        keys = entry.keys() & {"service", "protocol", "port"}
+        either = "give either a service, or a protocol and a port"
+        if "service" in keys and len(keys) > 1:
+            other = min(keys - {"service"}, key=lambda key: key == "port")
+            self.say((*path, other), f"'{other}' cannot stand beside 'service'", either)
+        elif keys in ({"protocol"}, {"port"}):
+            other = "port" if "protocol" in keys else "protocol"
+            self.say(path, f"missing key '{other}'", f"'{min(keys)}' needs it")
+        elif not keys:
+            self.say(path, "missing key 'service'", either)
+
+    def ports(self, path: Path, port: Any) -> tuple[tuple[int, int], ...]:
+        if isinstance(port, list):
+            read = [self.attempt((*path, i), values.port_range, p) for i, p in enumerate(port)]
+        else:
+            read = [self.attempt(path, values.port_range, port)]
+        return values.merged(one for one in read if one)
+
+    def limit(self, limit: dict[str, Any]) -> Limit | None:
+        if limit.get("rate") is None:
+            return None
+        rate, _, unit = limit["rate"].partition("/")
+        return Limit(int(rate), unit, int(limit["burst"]), limit["per"] == "source")
+
+
+def _count(things: list[Any], what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first few names, for a hint."""
+    first = [f"'{name}'" for name in names]
+    return ", ".join(first[:5]) + (", …" if len(first) > 5 else "")

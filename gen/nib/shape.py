@@ -1,0 +1,269 @@
+"""The shape of balance.yaml, by `schema.json`: complaints in plain words, and the defaults."""
+
+import copy
+import json
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from nib.document import Document, Path, Problem, shown
+
+# Words of the configuration that are fixed but not built; `*` is any name or index.
+_PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
+_LATER: dict[Path, frozenset[str]] = {
+    (): frozenset({"routes", "sets", "policies", "rules", "notify", "hooks", "ipv6"}),
+    ("uplinks", "*"): frozenset({"ipv6", "bandwidth", "metered", "mtu", "modem", "netdev"}),
+    ("lans", "*"): frozenset({"dhcp_server", "ipv6", "mtu", "netdev"}),
+    ("firewall",): frozenset({"forwards"}),
+    ("probe",): _PROBE_LATER,
+    ("uplinks", "*", "probe"): _PROBE_LATER,
+}
+_LATER_TARGETS = ("tcp", "dns", "http", "ping", "arp", "command")
+
+# What other programs call a thing, where the spelling is too far from ours for a near miss.
+_SYNONYMS = {
+    "interface": "device",
+    "iface": "device",
+    "dev": "device",
+    "nic": "device",
+    "ip": "address",
+    "addresses": "address",
+    "gw": "gateway",
+    "via": "gateway",
+    "metric": "tier",
+    "priority": "tier",
+    "share": "weight",
+    "check": "probe",
+    "monitor": "probe",
+    "wan": "uplinks",
+    "wans": "uplinks",
+    "isp": "uplinks",
+    "isps": "uplinks",
+    "lan": "lans",
+    "ports": "port",
+    "dport": "port",
+    "sources": "source",
+    "from": "source",
+}
+
+_TYPES = {
+    "object": "a map",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+}
+
+
+def schema_text() -> str:
+    """`schema.json` as it is in the package: what `nib-gen --schema` prints."""
+    return files("nib").joinpath("schema.json").read_text(encoding="utf-8")
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The parsed schema.  Shared: do not change it."""
+    parsed: dict[str, Any] = json.loads(schema_text())
+    return parsed
+
+
+def shape(document: Document) -> tuple[dict[str, Any], list[Problem]]:
+    """The data with every default applied, and what is wrong with its shape.
+
+    Where something is wrong, the returned data has None (or the default), so that the meaning of
+    the rest can be checked as well.  An uplink's `probe` is complete: its own keys, then those of
+    the top level, then the defaults.
+    """
+    data = copy.deepcopy(document.data)
+    problems = list(document.problems)
+    errors = list(_validator().iter_errors(document.data))
+    for error in errors:
+        problems += _problems(document, error)
+    for error in errors:
+        _prune(data, error)
+    _inherit_probe(data)
+    _fill(schema(), data)
+    return data, problems
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """A hint that names the known word closest to `word`; empty if none is close."""
+    words = list(known)
+    folded = {w.lower(): w for w in words}
+    if close := get_close_matches(word.lower(), folded, 1):
+        return f"did you mean '{folded[close[0]]}'?"
+    synonym = _SYNONYMS.get(word.lower())
+    return f"did you mean '{synonym}'?" if synonym in words else ""
+
+
+def listed(words: Iterable[str]) -> str:
+    """`'a', 'b' or 'c'`."""
+    *first, last = [f"'{word}'" for word in words]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+@cache
+def _validator() -> Any:
+    untyped: Any = extend
+    return untyped(Draft202012Validator, {"pattern": _pattern})(schema())
+
+
+def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationError]:
+    # In JSON Schema `$` is the very end; in Python it is also before a last line feed.
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
+    path: Path = tuple(error.absolute_path)
+    place = document.place(path)
+    value: Any = error.instance
+    rule: Any = error.validator_value
+    details: Any = error.schema
+    if "propertyNames" in error.absolute_schema_path:
+        sentence = f"the name {shown(value)} {details['patternErrorMessage']}"
+        yield Problem(document.keys[(*path, value)], path, sentence, _name_hint(value))
+        return
+    match error.validator:
+        case "additionalProperties":
+            known = details["properties"]
+            for key in [key for key in value if key not in known]:
+                yield _unknown(document, path, key, [k for k in known if k not in value])
+        case "required":
+            for key in [key for key in rule if key not in value]:
+                yield Problem(place, path, f"missing key '{key}'", _missing_hint(path))
+        case "enum":
+            hint = near(value, rule) if isinstance(value, str) else ""
+            if value is False and "off" in rule:
+                hint = "write off"
+            yield Problem(place, path, f"must be {listed(rule)}, not {shown(value)}", hint)
+        case "pattern":
+            sentence = f"{details['patternErrorMessage']}, not {shown(value)}"
+            yield Problem(place, path, sentence, _pattern_hint(value, details["pattern"]))
+        case "minimum" | "maximum":
+            low, high = details["minimum"], details["maximum"]
+            sentence = f"must be between {low} and {high}, not {shown(value)}"
+            yield Problem(place, path, sentence)
+        case "minItems" | "minProperties":
+            yield Problem(place, path, "is empty; it needs at least one entry")
+        case "maxItems":
+            yield Problem(place, path, f"has {len(value)} entries; at most {rule} are allowed")
+        case _:
+            yield _wrong_type(document, path, value, details)
+
+
+def _unknown(document: Document, path: Path, key: str, known: list[str]) -> Problem:
+    place = document.keys[(*path, key)]
+    if key in _LATER.get(_general(path), ()):
+        return Problem(place, path, f"'{key}' is not supported yet", "remove it for now")
+    return Problem(place, path, f"unknown key {shown(key)}", near(key, known))
+
+
+def _general(path: Path) -> Path:
+    """`path` with `*` for the name of an uplink or lan."""
+    named = len(path) > 1 and path[0] in ("uplinks", "lans")
+    return (path[0], "*", *path[2:]) if named else path
+
+
+def _wrong_type(document: Document, path: Path, value: Any, details: dict[str, Any]) -> Problem:
+    place = document.place(path)
+    types = details["type"] if isinstance(details["type"], list) else [details["type"]]
+    if "targets" in path[-2:-1] and isinstance(value, dict):
+        kind = next((f"'{key}'" for key in value if key in _LATER_TARGETS), "such")
+        hint = "for now a target is an IPv4 address"
+        return Problem(place, path, f"{kind} targets are not supported yet", hint)
+    must = details.get("patternErrorMessage")
+    if not must:
+        must = "must be " + " or ".join(_TYPES[kind] for kind in types)
+    if value is None:
+        return Problem(place, path, f"has no value; it {must}")
+    hint = ""
+    match value:
+        case bool() if path == ("firewall",) and not value:
+            hint = "write off"
+        case int() | float() if "patternErrorMessage" in details and "pattern" in details:
+            hint = f"write {value}s or {value}ms" if "ms" in details["pattern"] else ""
+        case bool() | int() | float() if "string" in types:
+            hint = f"put it in quotes: '{shown(value)}'"
+        case str() if "integer" in types and re.fullmatch(r"[0-9]{1,9}", value):
+            hint = f"write {int(value)}, without quotes and leading zeros"
+        case list() if path in (("uplinks",), ("lans",)):
+            hint = "give each a name, like 'cable: {device: wan1, address: dhcp}'"
+    return Problem(place, path, f"{must}, not {shown(value)}", hint)
+
+
+def _name_hint(name: str) -> str:
+    better = re.sub(r"[^A-Za-z0-9_]", "_", name).strip("_")[:15]
+    fits = re.fullmatch(schema()["$defs"]["name"]["pattern"], better)
+    return f"did you mean '{better}'?" if fits else ""
+
+
+def _missing_hint(path: Path) -> str:
+    return "" if path else "a minimal file has one uplink: 'uplinks: {cable: {device: …}}'"
+
+
+def _pattern_hint(value: str, pattern: str) -> str:
+    if "minute" in pattern and (short := re.fullmatch(r"([0-9]+) ?/ ?([smhd])[a-z]*", value)):
+        unit = {"s": "second", "m": "minute", "h": "hour", "d": "day"}[short[2]]
+        return f"did you mean '{short[1]}/{unit}'?"
+    if "ms" in pattern and (spaced := re.fullmatch(r"([0-9]+)\s+(ms|s|m|h)", value)):
+        return f"write {spaced[1]}{spaced[2]}, without the space"
+    if "ms" in pattern and re.fullmatch(r"[0-9]+", value):
+        return f"write {value}s or {value}ms"
+    if "ms" in pattern and (broken := re.fullmatch(r"([0-9])\.([0-9])s", value)):
+        return f"write {broken[1]}{broken[2]}00ms"
+    return ""
+
+
+def _prune(data: Any, error: ValidationError) -> None:
+    """Take out what `error` is about."""
+    path = list(error.absolute_path)
+    if error.validator == "required" or "propertyNames" in error.absolute_schema_path:
+        return
+    if error.validator == "additionalProperties":
+        holder = data
+        for step in path:
+            holder = holder[step]
+        rules: Any = error.schema
+        for key in [key for key in holder if key not in rules["properties"]]:
+            del holder[key]
+    elif path:
+        *parents, last = path
+        holder = data
+        for step in parents:
+            holder = holder[step]
+            if holder is None:
+                return
+        holder[last] = None
+
+
+def _inherit_probe(data: dict[str, Any]) -> None:
+    common = data.get("probe") or {}
+    for uplink in (data.get("uplinks") or {}).values():
+        if uplink is not None:
+            own = {k: v for k, v in (uplink.get("probe") or {}).items() if v is not None}
+            uplink["probe"] = {**copy.deepcopy(common), **own}
+
+
+def _fill(rules: dict[str, Any], data: Any) -> None:
+    """Put the default of every key that is absent, below `data`, in its place."""
+    if "$ref" in rules:
+        definition = rules["$ref"].removeprefix("#/$defs/")
+        rules = {**schema()["$defs"][definition], **rules}
+    if isinstance(data, dict):
+        known = rules.get("properties", {})
+        for key, inner in known.items():
+            if data.get(key) is None and "default" in inner:
+                data[key] = copy.deepcopy(inner["default"])
+        for key, value in data.items():
+            inner = known.get(key, rules.get("additionalProperties"))
+            if isinstance(inner, dict):
+                _fill(inner, value)
+    elif isinstance(data, list) and "items" in rules:
+        for value in data:
+            _fill(rules["items"], value)
