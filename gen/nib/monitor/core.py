@@ -1,0 +1,181 @@
+"""The monitor's mind: (World, Event) -> (World, effects), pure; the time is in the event.
+
+Level, not edge: what should be true is worked out afresh from the facts after every event, and the
+difference to what is true is asked for.  A failed effect is an event, and leads to another try.
+"""
+
+from dataclasses import replace
+
+from nib.monitor import reports, upkeep
+from nib.monitor.events import (
+    Effect,
+    Event,
+    Facts,
+    Failed,
+    Judged,
+    LoadState,
+    LoadTable,
+    Looked,
+    Publish,
+    Say,
+    TableTouched,
+    Tallied,
+    Woke,
+)
+from nib.monitor.health import Health, cut, observe
+from nib.monitor.world import Key, Tally, World, obstacle
+from nib.plan import Plan
+from nib.state import Live, carriers, everything, render_state
+from nib.status import Status
+
+RETRY_S = 1.0  # after nft refused
+PUBLISH_S = 2.0  # how old the measurements in status.json may be
+
+# A changing lease takes the address away for a moment; the kernel itself leads the flows around.
+ADDRESS_GRACE_S = 1.0
+
+
+def begin(plan: Plan, at_s: float, before: Status | None) -> World:
+    """The world at start: as the last monitor left it, if there was one, else all unknown."""
+    known = {
+        (uplink.name, family.family): Health(family.health, family.since_s)
+        for uplink in (before.uplinks if before else ())
+        for family in uplink.families
+    }
+    everyone = everything(plan)
+    states = {
+        (name, family): known.get((name, family), Health("unknown", at_s))
+        for family, names in everyone.items()
+        for name in names
+    }
+    alive = {
+        family: frozenset(name for name in names if states[(name, family)].state != "down")
+        for family, names in everyone.items()
+    }
+    return World(plan, states, live=_carrying(plan, alive, everyone))
+
+
+def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
+    """Take in one event; give the world after it and what must be done."""
+    before = world
+    at_s = event.at_s
+    match event:
+        case Looked(_, facts):
+            world = _look(world, facts, at_s)
+        case Judged(_, name, family, ok) if world.facts and not obstacle(world, (name, family)):
+            health = observe(world.healths[(name, family)], ok, at_s, world.plan.uplink(name).probe)
+            world = replace(world, healths={**world.healths, (name, family): health})
+        case Tallied(_, name, family, asked, rtts_ms):
+            tally = world.tallies.get((name, family), Tally()).add(asked, rtts_ms)
+            world = replace(world, tallies={**world.tallies, (name, family): tally})
+        case TableTouched():
+            world = replace(world, table_gone=True)
+        case Failed(_, LoadState() | LoadTable()):
+            # Most likely the table itself is missing: the next try loads all of it.
+            world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
+        case Judged() | Woke() | Failed():
+            pass
+    if world.facts is None:
+        return world, ()
+    world = _cut(world, at_s)
+    dull = isinstance(event, Judged | Tallied) and at_s < world.wake_at
+    if dull and _states(world) == _states(before):
+        return world, ()
+    effects = _said(before, world, event)
+    return _settle(world, at_s, effects)
+
+
+def _look(world: World, facts: Facts, at_s: float) -> World:
+    """New facts; and since when something stands in the way of an uplink."""
+    world = replace(world, facts=facts, upkeep=upkeep.learn(world.plan, facts, world.upkeep))
+    obstructed = {
+        key: world.obstructed.get(key, at_s) for key in world.healths if obstacle(world, key)
+    }
+    return replace(world, obstructed=obstructed)
+
+
+def _cut(world: World, at_s: float) -> World:
+    """Who has no device or carrier, or no address for a while, is down without being asked."""
+    states = dict(world.healths)
+    for key, since_s in world.obstructed.items():
+        found = obstacle(world, key)
+        if found and (found.hard or at_s - since_s >= ADDRESS_GRACE_S):
+            states[key] = cut(states[key], at_s)
+    return replace(world, healths=states)
+
+
+def _states(world: World) -> list[object]:
+    return [health.state for health in world.healths.values()]
+
+
+def _said(before: World, world: World, event: Event) -> list[Effect]:
+    """What the journal should know of."""
+    effects: list[Effect] = [
+        Say(f"{key[0]} is {health.state}: {reports.reason(world, key)}")
+        for key, health in world.healths.items()
+        if health.state != before.healths[key].state
+    ]
+    match event:
+        case TableTouched():
+            effects.append(Say("somebody changed nib's nft table: loading it again", warning=True))
+        case Failed(_, effect, error):
+            effects.append(Say(f"{type(effect).__name__}: {error}", warning=True))
+        case Looked() | Judged() | Tallied() | Woke():
+            pass
+    return effects
+
+
+def _settle(world: World, at_s: float, effects: list[Effect]) -> tuple[World, tuple[Effect, ...]]:
+    """What should be true, against what is."""
+    facts = world.facts
+    assert facts
+    waits = []
+    world = replace(world, live=_carrying(world.plan, _usable(world), world.live))
+    if at_s < world.retry_at:
+        waits.append(world.retry_at)
+    elif world.table_gone:
+        effects.append(LoadTable(render_state(world.plan, world.live)))
+        world = replace(world, sent=world.live, table_gone=False)
+    elif world.live != world.sent:
+        effects.append(LoadState(render_state(world.plan, world.live)))
+        world = replace(world, sent=world.live)
+
+    memory, repairs, look_at = upkeep.repair(world.plan, facts, world.live, world.upkeep, at_s)
+    effects += repairs
+    if look_at is not None:
+        waits.append(look_at)
+    waits += [
+        since_s + ADDRESS_GRACE_S
+        for key, since_s in world.obstructed.items()
+        if world.healths[key].state != "down"
+    ]
+
+    status = reports.status(world, at_s)
+    if reports.news(world.published, status, PUBLISH_S):
+        effects.append(Publish(status, reports.line(status)))
+    else:
+        status = world.published or status
+    waits.append(status.at_s + PUBLISH_S)
+    world = replace(world, upkeep=memory, published=status, wake_at=min(waits))
+    return world, tuple(effects)
+
+
+def _usable(world: World) -> Live:
+    """Not known to be dead, and with nothing in the way.  Who was not judged yet may carry."""
+
+    def usable(key: Key) -> bool:
+        return world.healths[key].state != "down" and obstacle(world, key) is None
+
+    return {
+        family: frozenset(name for name in names if usable((name, family)))
+        for family, names in everything(world.plan).items()
+    }
+
+
+def _carrying(plan: Plan, usable: Live, last: Live) -> Live:
+    """`usable`; but where nobody in it would carry, nothing is better than the last state."""
+    default = plan.policies[0]
+    return {
+        family: names if carriers(default, names) else last[family]
+        for family, names in usable.items()
+    }

@@ -1,0 +1,154 @@
+"""nib-monitor: the loop that feeds events to the core and carries its effects out."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from pyroute2.iproute.linux import AsyncIPRoute
+
+from nib import __version__, plan, status
+from nib.monitor import core, links
+from nib.monitor.effects import EffectError, Effects
+from nib.monitor.events import Effect, Event, Failed, Looked, TableTouched, Woke
+from nib.monitor.notify import notify, watchdog_s
+from nib.monitor.probe import Prober
+from nib.monitor.tables import TableWatch
+from nib.plan import Plan
+
+log = logging.getLogger("nib-monitor")
+
+PLAN_FILE = Path("/etc/nib/plan.json")
+# How often the kernel is looked at without a reason: events can be lost.
+PATROL_S = 10.0
+
+
+def main() -> int:
+    """Parse arguments, watch until told to stop; 0 fine, 2 a rejected plan, 3 the host refused."""
+    parser = argparse.ArgumentParser(
+        prog="nib-monitor", description="Watch the uplinks of a plan, and flip what must flip."
+    )
+    parser.add_argument("--plan", type=Path, default=PLAN_FILE, help="default: %(default)s")
+    parser.add_argument("--version", action="version", version=f"nib {__version__}")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        read = plan.from_json(arguments.plan.read_text())
+    except FileNotFoundError:
+        return _give_up(f"there is no {arguments.plan}: `nib apply` writes it", 2)
+    except OSError as error:
+        return _give_up(f"{arguments.plan}: {error.strerror}", 3)
+    except ValueError as error:
+        return _give_up(f"{arguments.plan}: {error}; run `nib apply` to write it anew", 2)
+    try:
+        asyncio.run(Daemon(read, arguments.plan.with_name("nib.nft")).run())
+    except PermissionError as error:
+        return _give_up(f"{error.strerror}: it needs CAP_NET_ADMIN and CAP_NET_RAW", 3)
+    return 0
+
+
+def _give_up(why: str, code: int) -> int:
+    sys.stderr.write(f"nib-monitor: {why}\n")
+    return code
+
+
+class Daemon:
+    """The one loop: events in, effects out."""
+
+    def __init__(self, of: Plan, table_file: Path) -> None:
+        self._plan = of
+        self._table_file = table_file
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._effects: asyncio.Queue[Effect] = asyncio.Queue()
+        self._turn = asyncio.Lock()
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch until SIGTERM or SIGINT.  What is loaded then stays loaded."""
+        loop = asyncio.get_running_loop()
+        for stopping in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(stopping, self._stop.set)
+        # Looking and changing take turns of their own, each on its socket.
+        async with (
+            AsyncIPRoute(strict_check=True) as looking,
+            AsyncIPRoute(strict_check=True) as changing,
+            asyncio.TaskGroup() as group,
+        ):
+            self._looking = looking
+            tables = TableWatch("nib", self._touched)
+            effects = Effects(self._plan, self._table_file, tables, changing)
+            tasks = [
+                group.create_task(self._think()),
+                group.create_task(self._act(effects)),
+                group.create_task(links.watch(self._plan, self._look)),
+                group.create_task(self._patrol()),
+                group.create_task(self._watchdog()),
+            ]
+            probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
+            for number, (uplink, family) in enumerate(probed):
+                prober = Prober(uplink, family, number, self._events.put_nowait)
+                tasks.append(group.create_task(prober.run()))
+            await self._stop.wait()
+            notify("STOPPING=1")
+            for task in tasks:
+                task.cancel()
+
+    async def _think(self) -> None:
+        """Events -> the core -> effects.  READY is said after the first look at the kernel."""
+        loop = asyncio.get_running_loop()
+        world = core.begin(self._plan, loop.time(), _last_status())
+        while True:
+            try:
+                timeout = max(0.0, world.wake_at - loop.time()) if world.facts else None
+                event = await asyncio.wait_for(self._events.get(), timeout)
+            except TimeoutError:
+                event = Woke(loop.time())
+            first = world.facts is None
+            world, effects = core.step(world, event)
+            for effect in effects:
+                self._effects.put_nowait(effect)
+            if first and world.facts is not None:
+                notify("READY=1")
+
+    async def _act(self, effects: Effects) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            effect = await self._effects.get()
+            try:
+                await effects.run(effect)
+            except (EffectError, OSError) as error:
+                self._events.put_nowait(Failed(loop.time(), effect, str(error)))
+
+    def _touched(self) -> None:
+        self._events.put_nowait(TableTouched(asyncio.get_running_loop().time()))
+
+    async def _look(self) -> None:
+        async with self._turn:
+            facts = await links.look(self._looking, self._plan)
+        self._events.put_nowait(Looked(asyncio.get_running_loop().time(), facts))
+
+    async def _patrol(self) -> None:
+        while True:
+            await self._look()
+            await asyncio.sleep(PATROL_S)
+
+    async def _watchdog(self) -> None:
+        """A sign that the loop turns."""
+        period_s = watchdog_s()
+        while period_s:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(period_s / 3)
+
+
+def _last_status() -> status.Status | None:
+    """What the monitor before this one knew; None after a boot."""
+    with contextlib.suppress(OSError, ValueError):
+        return status.from_json(Path(status.STATUS_FILE).read_text())
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

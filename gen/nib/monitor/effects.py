@@ -1,0 +1,192 @@
+"""Effects -> the kernel and the file system.  The loop never waits for any of this."""
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from nib import status as statuses
+from nib.monitor.events import (
+    AddDefault,
+    AddRule,
+    Default,
+    Effect,
+    LoadState,
+    LoadTable,
+    NextHop,
+    Publish,
+    RemoveDefault,
+    RemoveRule,
+    Say,
+    SetBalance,
+)
+from nib.monitor.links import FAMILIES, MAIN, PROTOCOL
+from nib.monitor.notify import notify
+from nib.monitor.tables import TableWatch
+from nib.plan import Family, Plan, Rule
+
+log = logging.getLogger("nib-monitor")
+
+NFT_TIMEOUT_S = 10
+
+EEXIST, ENOENT, ESRCH = 17, 2, 3
+
+
+class EffectError(Exception):
+    """An effect did not work; the text says why, for the journal."""
+
+
+class Effects:
+    """Carries effects out, one by one, in the order they were asked for."""
+
+    def __init__(self, plan: Plan, table_file: Path, tables: TableWatch, ipr: Any) -> None:
+        self._plan = plan
+        self._table_file = table_file
+        self._tables = tables
+        self._ipr = ipr
+        self._state_file = Path(plan.state_file)
+        self._line = ""
+
+    async def run(self, effect: Effect) -> None:
+        """Do it.  Raises EffectError, and OSError if a file cannot be written."""
+        match effect:
+            case LoadState(text):
+                await self._load(text, self._state_file)
+            case LoadTable(text):
+                await self._load(text, self._table_file)
+            case SetBalance(family, hops):
+                await self._set_balance(family, hops)
+            case AddDefault(default):
+                await self._route("replace", default)
+            case RemoveDefault(default):
+                await self._route("del", default)
+            case AddRule(rule):
+                await self._rule("add", rule)
+            case RemoveRule(rule):
+                await self._rule("del", rule)
+            case Publish(status, line):
+                write(Path(statuses.STATUS_FILE), statuses.to_json(status))
+                if line != self._line:
+                    self._line = line
+                    notify(f"STATUS={line}")
+            case Say(text, warning):
+                log.log(logging.WARNING if warning else logging.INFO, "%s", text)
+
+    async def _load(self, state: str, file: Path) -> None:
+        write(self._state_file, state)
+        with self._tables.own():
+            await nft(file)
+
+    async def _set_balance(self, family: Family, hops: tuple[NextHop, ...]) -> None:
+        table = self._plan.balance_table
+        if not hops:
+            await self._ask(self._ipr.flush_routes(table=table, family=FAMILIES[family]))
+            return
+        index = await self._indexes()
+        ways = [
+            {"oif": index[hop.device], "hops": hop.weight - 1, "gateway": hop.gateway}
+            for hop in hops
+            if hop.device in index
+        ]
+        await self._ask(
+            self._ipr.route(
+                "replace",
+                family=FAMILIES[family],
+                dst="default",
+                table=table,
+                proto=PROTOCOL,
+                multipath=ways,
+            )
+        )
+
+    async def _route(self, command: str, default: Default) -> None:
+        index = await self._indexes()
+        way = {"gateway": default.gateway} if default.gateway else {"scope": 253}
+        await self._ask(
+            self._ipr.route(
+                command,
+                family=FAMILIES[default.family],
+                dst="default",
+                table=default.table,
+                oif=index.get(default.device, 0),
+                priority=default.metric,
+                proto=PROTOCOL,
+                **way,
+            )
+        )
+
+    async def _rule(self, command: str, rule: Rule) -> None:
+        asked: dict[str, object] = {
+            "family": FAMILIES[rule.family],
+            "priority": rule.priority,
+            "protocol": PROTOCOL,
+        }
+        if rule.table is None:
+            asked["action"] = "unreachable"
+        else:
+            asked["table"] = MAIN if rule.table == "main" else rule.table
+        if rule.suppress_prefixlength is not None:
+            asked["suppress_prefixlen"] = rule.suppress_prefixlength
+        if rule.oif:
+            asked["oifname"] = rule.oif
+        if rule.iif:
+            asked["iifname"] = rule.iif
+        if rule.source:
+            asked["src"] = f"{rule.source}/{32 if rule.family == 4 else 128}"
+        if rule.mark is not None:
+            asked |= {"fwmark": rule.mark, "fwmask": rule.mask}
+        await self._ask(self._ipr.rule(command, **asked))
+
+    async def _indexes(self) -> dict[str, int]:
+        return {
+            link.get("ifname"): link["index"]
+            async for link in await self._ipr.link("dump")
+            if link.get("ifname") in self._plan.devices
+        }
+
+    @staticmethod
+    async def _ask(request: Any) -> None:
+        """What is there already, or gone already, is as it should be."""
+        try:
+            await request
+        except NetlinkError as error:
+            if error.code not in (EEXIST, ENOENT, ESRCH):
+                raise EffectError(f"{error.args[1]} (errno {error.code})") from None
+
+
+async def nft(file: Path) -> None:
+    """Load `file` in one transaction.  Raises EffectError with what nft said."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "nft",
+            "-f",
+            str(file),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise EffectError(f"cannot start nft: {error.strerror}") from None
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), NFT_TIMEOUT_S)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise EffectError(f"nft -f {file} took more than {NFT_TIMEOUT_S} s") from None
+    if process.returncode:
+        raise EffectError(f"nft -f {file}: {said.decode(errors='replace').strip()}")
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file at once; readers see the old or the new one.  Raises OSError.
+
+    Not synced: /run is memory, and does not outlive the machine.  The temporary name starts with a
+    dot, so that no include pattern of nft's matches it.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text)
+    temporary.replace(path)

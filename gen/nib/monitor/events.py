@@ -1,0 +1,204 @@
+"""What the monitor's core is told and what it asks for, as values.
+
+An event is a fact with a time (`at_s`, CLOCK_MONOTONIC in seconds); an effect is a thing to do.
+"""
+
+from dataclasses import dataclass
+
+from nib.plan import Family, Rule, Table
+from nib.status import Status
+
+# -- facts: what the kernel has ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of nib's.
+
+    `index` is the kernel's ifindex: another one means that the device was made anew.
+    `addresses` are sorted.
+    """
+
+    name: str
+    index: int
+    up: bool
+    carrier: bool
+    addresses: tuple[tuple[Family, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """A default route by one device.  No `gateway`: the device itself is the way."""
+
+    family: Family
+    table: Table
+    device: str
+    gateway: str | None
+    metric: int
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """One way of the balance table's default."""
+
+    device: str
+    gateway: str | None
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class PresentRule:
+    """An ip rule that is one of the plan's; `ours` if the monitor and not networkd put it there."""
+
+    rule: Rule
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One look at the kernel.  `balance` has no entry for a family without a default there."""
+
+    devices: tuple[Device, ...]
+    defaults: tuple[Default, ...]
+    balance: tuple[tuple[Family, tuple[NextHop, ...]], ...]
+    rules: tuple[PresentRule, ...]
+
+
+# -- events --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The kernel was looked at."""
+
+    at_s: float
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A round of probes is decided: a quorum of targets answered in time, or did not."""
+
+    at_s: float
+    uplink: str
+    family: Family
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tallied:
+    """A round of probes is over: how many targets were asked, and the times of the answers."""
+
+    at_s: float
+    uplink: str
+    family: Family
+    asked: int
+    rtts_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableTouched:
+    """Somebody else changed nib's nft table."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """The time the core asked to be woken at."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An effect did not work."""
+
+    at_s: float
+    effect: "Effect"
+    error: str
+
+
+Event = Looked | Judged | Tallied | TableTouched | Woke | Failed
+
+# -- effects -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LoadState:
+    """Keep `text` as the state file and send it to nft."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTable:
+    """Keep `text` as the state file and load the whole table, which includes it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetBalance:
+    """Make the balance table's default these next hops; none: no default."""
+
+    family: Family
+    hops: tuple[NextHop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddDefault:
+    """Put a default route back."""
+
+    default: Default
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDefault:
+    """Take back a default route that the monitor put there."""
+
+    default: Default
+
+
+@dataclass(frozen=True, slots=True)
+class AddRule:
+    """Put an ip rule back."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRule:
+    """Take back an ip rule that the monitor put there."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Write status.json, and tell systemd in a line."""
+
+    status: Status
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line for the journal."""
+
+    text: str
+    warning: bool = False
+
+
+Effect = (
+    LoadState
+    | LoadTable
+    | SetBalance
+    | AddDefault
+    | RemoveDefault
+    | AddRule
+    | RemoveRule
+    | Publish
+    | Say
+)

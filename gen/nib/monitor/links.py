@@ -1,0 +1,200 @@
+"""The kernel's side of the facts: devices, addresses, routes and rules, over rtnetlink.
+
+Nothing is mirrored.  Events only say that something of ours may have changed; then the kernel is
+asked afresh (it removes routes silently when a link goes down).
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from pyroute2.iproute.linux import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import (
+    RTMGRP_IPV4_IFADDR,
+    RTMGRP_IPV4_ROUTE,
+    RTMGRP_IPV4_RULE,
+    RTMGRP_LINK,
+)
+
+from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
+from nib.plan import Family, Plan, Rule, Table
+
+# Marks the routes and rules that the monitor puts back; free in /etc/iproute2/rt_protos.
+PROTOCOL = 110
+
+MAIN = Table(254)
+
+# Of many events in a row only the last look counts; but look at least this often.
+DEBOUNCE_S = 0.01
+DEADLINE_S = 0.1
+
+IFF_UP = 0x1
+FR_ACT_TO_TBL = 1
+FR_ACT_UNREACHABLE = 7
+NONE = 0xFFFFFFFF
+
+FAMILIES: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+async def look(ipr: Any, plan: Plan) -> Facts:
+    """Ask the kernel for everything the plan is about."""
+    names = set(plan.devices)
+    links = {
+        link["index"]: link async for link in await ipr.link("dump") if link.get("ifname") in names
+    }
+    addresses: dict[int, list[tuple[Family, str]]] = {index: [] for index in links}
+    families = sorted({family for uplink in plan.uplinks for family in uplink.families})
+    for family in families:
+        async for entry in await ipr.addr("dump", family=FAMILIES[family]):
+            if entry["index"] in addresses:
+                local = entry.get("local") or entry.get("address")
+                addresses[entry["index"]].append((family, str(local)))
+    devices = tuple(
+        Device(
+            name=link.get("ifname"),
+            index=index,
+            up=bool(link["flags"] & IFF_UP),
+            carrier=bool(link.get("carrier")),
+            addresses=tuple(sorted(addresses[index])),
+        )
+        for index, link in sorted(links.items())
+    )
+    device_of = {device.index: device.name for device in devices}
+    tables = {MAIN, *(uplink.table for uplink in plan.uplinks)}
+    defaults: list[Default] = []
+    balance: dict[Family, tuple[NextHop, ...]] = {}
+    rules: list[PresentRule] = []
+    for family in families:
+        for table in tables:
+            defaults += [
+                Default(
+                    family=family,
+                    table=table,
+                    device=device_of[route.get("oif")],
+                    gateway=route.get("gateway"),
+                    metric=route.get("priority") or 0,
+                    ours=route["proto"] == PROTOCOL,
+                )
+                for route in await _defaults(ipr, family, table)
+                if route.get("oif") in device_of
+            ]
+        for route in await _defaults(ipr, family, plan.balance_table):
+            balance[family] = _hops(route, device_of)
+        rules += [
+            PresentRule(rule, ours)
+            async for entry in await ipr.rule("dump", family=FAMILIES[family])
+            for rule, ours in _known_rule(entry, family, plan)
+        ]
+    return Facts(devices, tuple(defaults), tuple(balance.items()), tuple(rules))
+
+
+async def _defaults(ipr: Any, family: Family, table: Table) -> list[Any]:
+    try:
+        dump = await ipr.route("dump", family=FAMILIES[family], table=table)
+        return [route async for route in dump if route["dst_len"] == 0]
+    except NetlinkError as error:
+        # no such table yet: the same as an empty one
+        if error.code in (2, 19):
+            return []
+        raise
+
+
+def _hops(route: Any, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
+    """The ways of a route; the kernel writes a single one flat, and weights less one."""
+    ways = route.get("multipath")
+    if not ways:
+        return (NextHop(device_of.get(route.get("oif"), "?"), route.get("gateway"), 1),)
+    return tuple(
+        NextHop(device_of.get(way["oif"], "?"), way.get("gateway"), way["hops"] + 1) for way in ways
+    )
+
+
+def _known_rule(entry: Any, family: Family, plan: Plan) -> list[tuple[Rule, bool]]:
+    """The rule of the plan that the kernel's `entry` is, and whether the monitor made it."""
+    action, table = entry["action"], entry.get("table")
+    if action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
+        return []
+    suppress = entry.get("suppress_prefixlen")
+    source = entry.get("src")
+    key = (
+        family,
+        entry.get("priority") or 0,
+        table if action == FR_ACT_TO_TBL else None,
+        None if suppress in (None, NONE) else suppress,
+        entry.get("oifname"),
+        entry.get("iifname"),
+        source if source and entry["src_len"] in (32, 128) else None,
+        (entry.get("fwmark") or 0) if entry.get("fwmask") else None,
+        entry.get("fwmask"),
+    )
+    return [(rule, entry.get("protocol") == PROTOCOL) for rule in plan.rules if _key(rule) == key]
+
+
+def _key(rule: Rule) -> tuple[object, ...]:
+    table = MAIN if rule.table == "main" else rule.table
+    return (
+        rule.family,
+        rule.priority,
+        table,
+        rule.suppress_prefixlength,
+        rule.oif,
+        rule.iif,
+        rule.source,
+        rule.mark,
+        rule.mask,
+    )
+
+
+async def watch(plan: Plan, changed: Callable[[], Awaitable[None]]) -> None:
+    """Call `changed` soon after anything of ours may have changed, for ever.
+
+    Events in quick succession lead to one call, but no later than `DEADLINE_S` after the first.
+    Raises OSError if the kernel's events cannot be had.
+    """
+    stir = asyncio.Event()
+    groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE
+    async with AsyncIPRoute() as ipr, asyncio.TaskGroup() as tasks:
+        await ipr.bind(groups=groups)
+        tasks.create_task(_debounced(stir, changed))
+        indexes: set[int] = set()
+        while True:
+            async for message in ipr.get():
+                if _ours(message, plan, indexes):
+                    stir.set()
+
+
+async def _debounced(stir: asyncio.Event, changed: Callable[[], Awaitable[None]]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await stir.wait()
+        deadline = loop.time() + DEADLINE_S
+        while stir.is_set() and loop.time() < deadline:
+            stir.clear()
+            await asyncio.sleep(DEBOUNCE_S)
+        stir.clear()
+        await changed()
+
+
+def _ours(message: Any, plan: Plan, indexes: set[int]) -> bool:
+    """May this event change the facts?  `indexes`: the devices of ours seen so far."""
+    match message.get("event"):
+        case "RTM_NEWLINK" | "RTM_DELLINK":
+            ours = message.get("ifname") in plan.devices
+            known = message["index"] in indexes
+            if ours:
+                indexes.add(message["index"])
+            return ours or known
+        case "RTM_NEWADDR" | "RTM_DELADDR":
+            return True
+        case "RTM_NEWROUTE" | "RTM_DELROUTE":
+            table = message.get("table")
+            return message["dst_len"] == 0 and (
+                table in (MAIN, plan.balance_table)
+                or any(uplink.table == table for uplink in plan.uplinks)
+            )
+        case "RTM_NEWRULE" | "RTM_DELRULE":
+            return True
+        case _:
+            return False

@@ -1,0 +1,20 @@
+"""sd_notify(3): the protocol is one datagram, and stable by promise."""
+
+import os
+import socket
+
+
+def notify(*fields: str) -> None:
+    """Tell the service manager `KEY=value` fields; without one (no $NOTIFY_SOCKET) do nothing."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.send("\n".join(fields).encode())
+
+
+def watchdog_s() -> float | None:
+    """How often the manager wants a sign of life, in seconds; None if it does not."""
+    microseconds = os.environ.get("WATCHDOG_USEC")
+    return int(microseconds) / 1e6 if microseconds else None

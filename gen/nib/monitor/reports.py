@@ -1,0 +1,98 @@
+"""The world in words and numbers: reasons, status.json, the line for systemd."""
+
+from nib.monitor.world import Key, Tally, World, device_of, obstacle
+from nib.plan import Family, Uplink
+from nib.state import carriers
+from nib.status import VERSION, FamilyStatus, Health, Status, UplinkStatus
+
+
+def reason(world: World, key: Key) -> str:
+    """Why an uplink is in its state, in one sentence without a full stop."""
+    found = obstacle(world, key)
+    if found:
+        return found.reason
+    health = world.healths[key]
+    probe = world.plan.uplink(key[0]).probe
+    targets = ", ".join(probe.targets)
+    match health.state:
+        case "up":
+            return "it answers"
+        case "unknown":
+            return "it has not answered yet"
+        case "down" if health.streak >= probe.rise:
+            return "it answers again, and waits out its hold_down"
+        case "down" if health.streak:
+            return f"it answers again, {health.streak} of {probe.rise} rounds"
+        case "down":
+            few = f"fewer than {probe.quorum}" if probe.quorum > 1 else "none"
+            return f"the link is fine, but {few} of {targets} answered"
+
+
+def status(world: World, at_s: float) -> Status:
+    """What status.json says at `at_s`."""
+    return Status(
+        VERSION, at_s, tuple(_uplink_status(world, uplink) for uplink in world.plan.uplinks)
+    )
+
+
+def news(published: Status | None, now: Status, age_s: float) -> bool:
+    """Worth writing: more than measurements changed, or these are older than `age_s`."""
+    if published is None or now.at_s - published.at_s >= age_s:
+        return True
+    return _essence(published) != _essence(now)
+
+
+def line(now: Status) -> str:
+    """For `systemctl status`: how many are up, and the names of those that are not."""
+    families = [(uplink.name, family) for uplink in now.uplinks for family in uplink.families]
+    others = [f"{name} is {family.health}" for name, family in families if family.health != "up"]
+    count = f"{len(families) - len(others)} of {len(families)} uplinks up"
+    return ", ".join([count, *others])
+
+
+def _uplink_status(world: World, uplink: Uplink) -> UplinkStatus:
+    return UplinkStatus(
+        name=uplink.name,
+        device=uplink.device,
+        weight=uplink.weight,
+        tier=uplink.tier,
+        families=tuple(_family_status(world, uplink, family) for family in uplink.families),
+    )
+
+
+def _family_status(world: World, uplink: Uplink, family: Family) -> FamilyStatus:
+    key = (uplink.name, family)
+    tally = world.tallies.get(key, Tally())
+    shares = carriers(world.plan.policies[0], world.live[family])
+    mine = sum(share.weight for share in shares if share.uplink == uplink.name)
+    device = device_of(world, key)
+    addresses = [address for of, address in (device.addresses if device else ()) if of == family]
+    gateway, _ = world.upkeep.gateways.get(key, (None, None))
+    shown, since_s = _shown(world, key)
+    return FamilyStatus(
+        family=family,
+        health=shown,
+        since_s=since_s,
+        reason=reason(world, key),
+        address=addresses[0] if addresses else None,
+        gateway=gateway,
+        loss=tally.loss,
+        rtt_ms=tally.rtt_ms,
+        share=mine / sum(share.weight for share in shares) if shares else 0.0,
+    )
+
+
+def _shown(world: World, key: Key) -> tuple[Health, float]:
+    """To people an uplink with something in its way is down, whatever is believed of it."""
+    health = world.healths[key]
+    if health.state != "down" and key in world.obstructed:
+        return "down", world.obstructed[key]
+    return health.state, health.since_s
+
+
+def _essence(of: Status) -> list[object]:
+    return [
+        (family.health, family.since_s, family.address, family.gateway, family.share)
+        for uplink in of.uplinks
+        for family in uplink.families
+    ]

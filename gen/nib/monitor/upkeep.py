@@ -1,0 +1,182 @@
+"""What the monitor keeps in the kernel's routing: the balance table, and what others removed.
+
+networkd owns the uplinks' routes and rules.  When one of them is missing although its link is fine,
+somebody took it away: after a moment's grace it is put back under nib's own protocol number, and
+taken back as soon as networkd's own is there again.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from nib.monitor.events import (
+    AddDefault,
+    AddRule,
+    Default,
+    Device,
+    Effect,
+    Facts,
+    NextHop,
+    RemoveDefault,
+    RemoveRule,
+    SetBalance,
+)
+from nib.plan import Family, Plan, Rule, Table, Uplink
+from nib.state import Live, carriers
+
+# networkd replaces a lease's routes one by one, within a millisecond; it is not to be disturbed.
+GRACE_S = 0.3
+# How long an effect may take to show up among the facts before it is asked for again.
+PENDING_S = 0.5
+
+MAIN = Table(254)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """`missing`: since when a thing is gone.  `asked`: when a repair was last asked for.
+
+    `gateways`: the last gateway seen on a device, with the addresses the device had then.
+    """
+
+    missing: Mapping[Rule | Default, float] = field(default_factory=dict)
+    asked: Mapping[Effect, float] = field(default_factory=dict)
+    gateways: Mapping[tuple[str, Family], tuple[str | None, Device]] = field(default_factory=dict)
+
+
+def repair(
+    plan: Plan, facts: Facts, live: Live, memory: Memory, at_s: float
+) -> tuple[Memory, tuple[Effect, ...], float | None]:
+    """The repairs that are due at `at_s`, and when to look again (None: when facts change)."""
+    gone = list(_missing(plan, facts, memory))
+    missing = {thing: memory.missing.get(thing, at_s) for thing in gone}
+    wanted: list[Effect] = []
+    later: list[float] = []
+    for thing, since_s in missing.items():
+        if at_s - since_s >= GRACE_S:
+            wanted.append(AddRule(thing) if isinstance(thing, Rule) else AddDefault(thing))
+        else:
+            later.append(since_s + GRACE_S)
+    wanted += _surplus(facts)
+    wanted += _balance(plan, facts, live)
+
+    asked = {}
+    due: list[Effect] = []
+    for effect in wanted:
+        last = memory.asked.get(effect)
+        if last is None or at_s - last >= PENDING_S:
+            due.append(effect)
+            last = at_s
+        asked[effect] = last
+        later.append(last + PENDING_S)
+    return (
+        replace(memory, missing=missing, asked=asked),
+        tuple(due),
+        min(later, default=None),
+    )
+
+
+def learn(plan: Plan, facts: Facts, memory: Memory) -> Memory:
+    """Take note of the gateways among new facts."""
+    return replace(memory, gateways=_gateways(plan, facts, memory))
+
+
+def _devices(facts: Facts) -> dict[str, Device]:
+    return {device.name: device for device in facts.devices}
+
+
+def _carries(device: Device | None, family: Family) -> bool:
+    """The link is fine and has an address: its routes and rules ought to be there."""
+    return (
+        device is not None
+        and device.up
+        and device.carrier
+        and any(of == family for of, _ in device.addresses)
+    )
+
+
+def _gateways(
+    plan: Plan, facts: Facts, memory: Memory
+) -> dict[tuple[str, Family], tuple[str | None, Device]]:
+    """The gateway of every link that carries: as its routes say, or last said.
+
+    A route that somebody took away is remembered for as long as device and addresses stay.
+    """
+    devices = _devices(facts)
+    found: dict[tuple[str, Family], tuple[str | None, Device]] = {}
+    for uplink, family in _members(plan):
+        device = devices.get(uplink.device)
+        if device is None or not _carries(device, family):
+            continue
+        routes = _defaults(facts, uplink, family)
+        last = memory.gateways.get((uplink.name, family))
+        if routes:
+            found[(uplink.name, family)] = (routes[0].gateway, device)
+        elif last and last[1] == device:
+            found[(uplink.name, family)] = last
+    return found
+
+
+def _defaults(facts: Facts, uplink: Uplink, family: Family) -> list[Default]:
+    """The uplink's defaults in its table and in main; networkd's before the monitor's own."""
+    return sorted(
+        (
+            default
+            for default in facts.defaults
+            if default.family == family and default.device == uplink.device
+        ),
+        key=lambda default: default.ours,
+    )
+
+
+def _missing(plan: Plan, facts: Facts, memory: Memory) -> Iterator[Rule | Default]:
+    """The rules and defaults that ought to be there and are not."""
+    devices = _devices(facts)
+    present = {entry.rule for entry in facts.rules}
+    for rule in plan.rules:
+        if rule not in present and (
+            rule.oif is None or _carries(devices.get(rule.oif), rule.family)
+        ):
+            yield rule
+    for uplink, family in _members(plan):
+        known = memory.gateways.get((uplink.name, family))
+        if known is None:
+            continue
+        gateway, _ = known
+        held = {default.table for default in _defaults(facts, uplink, family)}
+        if uplink.table not in held:
+            yield Default(family, uplink.table, uplink.device, gateway, 0, ours=True)
+        if MAIN not in held:
+            yield Default(family, MAIN, uplink.device, gateway, uplink.metric, ours=True)
+
+
+def _surplus(facts: Facts) -> Iterator[Effect]:
+    """What the monitor put back, and networkd has by now put back itself."""
+    theirs = {entry.rule for entry in facts.rules if not entry.ours}
+    for entry in facts.rules:
+        if entry.ours and entry.rule in theirs:
+            yield RemoveRule(entry.rule)
+    ways = {(d.family, d.table, d.device) for d in facts.defaults if not d.ours}
+    for default in facts.defaults:
+        if default.ours and (default.family, default.table, default.device) in ways:
+            yield RemoveDefault(default)
+
+
+def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[Effect]:
+    """The router's own new flows: the carriers of the default policy that have a gateway now."""
+    present = dict(facts.balance)
+    for family, names in live.items():
+        hops = tuple(
+            NextHop(uplink.device, default.gateway, share.weight)
+            for share in carriers(plan.policies[0], names)
+            for uplink in (plan.uplink(share.uplink),)
+            for default in _defaults(facts, uplink, family)[:1]
+            if _carries(_devices(facts).get(uplink.device), family)
+        )
+        if set(hops) != set(present.get(family, ())):
+            yield SetBalance(family, hops)
+
+
+def _members(plan: Plan) -> Iterator[tuple[Uplink, Family]]:
+    for uplink in plan.uplinks:
+        for family in uplink.families:
+            yield uplink, family

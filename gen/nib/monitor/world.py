@@ -1,0 +1,95 @@
+"""What the monitor knows, and what the facts alone say about an uplink."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nib.monitor.events import Device, Facts
+from nib.monitor.health import Health
+from nib.monitor.upkeep import Memory
+from nib.plan import Family, Plan
+from nib.state import Live
+from nib.status import Status
+
+Key = tuple[str, Family]
+"""One family of an uplink."""
+
+WINDOW = 100  # rounds that loss is reported over
+RECENT = 10  # rounds that RTT is reported over
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What the last rounds asked and heard: `(asked, RTTs of the answers in ms)`, newest last."""
+
+    rounds: tuple[tuple[int, tuple[float, ...]], ...] = ()
+
+    def add(self, asked: int, rtts_ms: tuple[float, ...]) -> "Tally":
+        """One more round; the oldest is forgotten."""
+        return Tally((*self.rounds[-(WINDOW - 1) :], (asked, rtts_ms)))
+
+    @property
+    def loss(self) -> float | None:
+        """Questions without an answer, 0..1; None before the first round."""
+        asked = sum(asked for asked, _ in self.rounds)
+        return 1 - sum(len(rtts) for _, rtts in self.rounds) / asked if asked else None
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """The median answer; None if nobody answered lately."""
+        rtts = sorted(rtt for _, rtts in self.rounds[-RECENT:] for rtt in rtts)
+        return rtts[len(rtts) // 2] if rtts else None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that the monitor knows.
+
+    `live` is what should be loaded, `sent` what nft was last told; `obstructed` says since when
+    something stands in the way of an uplink; `wake_at` when there is something to do by itself.
+    """
+
+    plan: Plan
+    healths: Mapping[Key, Health]
+    live: Live
+    sent: Live | None = None
+    table_gone: bool = False
+    retry_at: float = 0.0
+    facts: Facts | None = None
+    obstructed: Mapping[Key, float] = field(default_factory=dict)
+    tallies: Mapping[Key, Tally] = field(default_factory=dict)
+    upkeep: Memory = field(default_factory=Memory)
+    published: Status | None = None
+    wake_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps an uplink from carrying anything, whatever probes say.  Hard: the link is gone."""
+
+    reason: str
+    hard: bool
+
+
+def device_of(world: World, key: Key) -> Device | None:
+    """The device of an uplink, if the kernel has it."""
+    assert world.facts
+    name = world.plan.uplink(key[0]).device
+    return next((device for device in world.facts.devices if device.name == name), None)
+
+
+def obstacle(world: World, key: Key) -> Obstacle | None:
+    """The first rung of the ladder device, carrier, address, gateway that is missing."""
+    uplink = world.plan.uplink(key[0])
+    device = device_of(world, key)
+    if device is None:
+        return Obstacle(f"there is no device {uplink.device}", hard=True)
+    if not device.up:
+        return Obstacle(f"{uplink.device} is switched off", hard=True)
+    if not device.carrier:
+        return Obstacle(f"{uplink.device} has no carrier", hard=True)
+    if not any(family == key[1] for family, _ in device.addresses):
+        why = "no address yet, no DHCP server answers" if uplink.kind == "dhcp" else "no address"
+        return Obstacle(f"{uplink.device} has {why}", hard=False)
+    if key not in world.upkeep.gateways:
+        return Obstacle(f"{uplink.device} has no gateway", hard=False)
+    return None
