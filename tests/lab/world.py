@@ -1,0 +1,110 @@
+"""The lab: a router between its providers and its LANs, and an internet behind them.
+
+                    .-- isp1 --.
+lan1 --.            |          |
+       +-- router --+-- isp2 --+-- inet
+lan2 --'            |          |
+                    '-- ...  --'
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from lab.hosts import TCP_PORT, UDP_PORT, Internet, Lan
+from lab.image import image, nib_layer
+from lab.isp import Isp, Provider
+from lab.node import Holder
+from lab.router import Router
+from lab.traffic import start_server
+
+
+class Lab:
+    """A world of its own, from `with` to the end of the block, or of the process.
+
+    `isps` says what the providers are like, from the first; `files` are put before the boot that
+    a test asks for with `lab.router.boot()`.
+    """
+
+    def __init__(
+        self,
+        suite: str = "trixie",
+        isps: Sequence[Isp] = (Isp(), Isp("static")),
+        lans: int = 1,
+        *,
+        nib: bool = False,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        self.suite = suite
+        layers = [nib_layer(suite), image(suite)] if nib else [image(suite)]
+        self.holder = Holder()
+        try:
+            self.router = Router(self.holder, layers)
+            self.inet = Internet(self.holder, "inet")
+            self.isps = tuple(
+                Provider(self.holder, number, isp, self.router)
+                for number, isp in enumerate(isps, start=1)
+            )
+            self.lans = tuple(Lan(self.holder, number) for number in range(1, lans + 1))
+            self._build()
+            for path, text in (files or {}).items():
+                self.router.put(path, text)
+        except BaseException:
+            self.close()
+            raise
+
+    def _build(self) -> None:
+        self.inet.build()
+        for provider in self.isps:
+            provider.connect(self.inet)
+        for lan in self.lans:
+            lan.build()
+        self.router.plug, self.router.unplug = self._plug, self._unplug
+        start_server(self.inet, tcp=[TCP_PORT, 443], udp=[UDP_PORT], dns=[53], http=[80])
+
+    def _plug(self) -> None:
+        for lan in self.lans:
+            lan.attach(self.router)
+        for provider in self.isps:
+            if provider.attached:
+                provider.attach()
+
+    def _unplug(self) -> None:
+        for lan in self.lans:
+            lan.power_off()
+        for provider in self.isps:
+            provider.power_off()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End it.  Nothing has to be undone: the kernel removes what only the lab could see."""
+        self.holder.close()
+
+    # -- reading results
+
+    def isp_of(self, address: str) -> Provider | None:
+        """The provider that a connection came through which was seen from this address."""
+        return next((provider for provider in self.isps if provider.owns(address)), None)
+
+    def by_isp(self, seen: Mapping[str, int]) -> Counter[str]:
+        """Counts by provider ("isp1") instead of by address; the rest keeps its name."""
+        counts: Counter[str] = Counter()
+        for address, count in seen.items():
+            provider = self.isp_of(address)
+            counts[provider.name if provider else address] += count
+        return counts
+
+    def spoofed(self, isps: Iterable[Provider] = ()) -> dict[str, tuple[str, ...]]:
+        """Who sent packets with a source that is not the provider's, by provider; empty is good."""
+        return {isp.name: spoofed.who for isp in (isps or self.isps) if (spoofed := isp.spoofed)}
