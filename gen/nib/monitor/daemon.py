@@ -71,6 +71,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for stopping in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stopping, self._stop.set)
+        tables = TableWatch("nib", self._touched)
         # Looking and changing take turns of their own, each on its socket.
         async with (
             AsyncIPRoute(strict_check=True) as looking,
@@ -78,7 +79,6 @@ class Daemon:
             asyncio.TaskGroup() as group,
         ):
             self._looking = looking
-            tables = TableWatch("nib", self._touched)
             effects = Effects(self._plan, self._table_file, tables, changing)
             tasks = [
                 group.create_task(self._think()),
