@@ -1,0 +1,202 @@
+"""The edge that the programs share: reading balance.yaml, running tools, and how all of it fails.
+
+Whatever goes wrong on the way is one of two exceptions, and `guard` turns both into a sentence for
+a person and an exit status; no traceback ever reaches one.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from nib.config import Config
+
+FINE, DIFFERS, WRONG, REFUSED = 0, 1, 2, 3
+"""The exit statuses of every program of nib; DIFFERS also means unhealthy."""
+
+INTERRUPTED = 130
+
+DEFAULT_FILES = ("balance.yaml", "/etc/nib/balance.yaml")
+STDIN = "-"
+
+
+class Wrong(Exception):
+    """A wrong argument or a rejected file.  Ends a program with status 2."""
+
+    status = WRONG
+
+
+class Refused(Exception):
+    """The host refused: permission, a full disk, a missing tool.  Ends a program with status 3."""
+
+    status = REFUSED
+
+
+def guard(program: str, run: Callable[[], int]) -> int:
+    """Run a program and return its exit status, whatever happens; complaints go to stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding gets escapes instead of an error.
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            status = run()
+        except SystemExit as end:  # argparse has said all there is to say
+            status = end.code if isinstance(end.code, int) else FINE
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (Wrong, Refused) as problem:
+        say(f"{program}: {problem}")
+        return problem.status
+    except KeyboardInterrupt:
+        say(f"{program}: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_stdout()
+        return REFUSED
+    except MemoryError:
+        say(f"{program}: not enough memory")
+        return REFUSED
+    except OSError as problem:
+        # Only output is left: everything else has been put into words where it happened.
+        where = f"{problem.filename}" if problem.filename else "the output"
+        _drop_stdout()
+        say(f"{program}: cannot write {where}: {reason(problem)}")
+        return REFUSED
+    return status
+
+
+def say(text: str) -> None:
+    """Tell the person in front of the terminal; who is not there any more is not told."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def reason(problem: OSError) -> str:
+    """What the kernel answered, in its words but beginning small: `permission denied`."""
+    text = problem.strerror or str(problem)
+    return text[:1].lower() + text[1:]
+
+
+def _drop_stdout() -> None:
+    """Nobody reads what is still buffered; without this Python complains once more at its end."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+
+
+# -- balance.yaml --------------------------------------------------------------------------------
+
+
+def _find(file: str | None) -> str:
+    """The FILE that is meant: the one named, else balance.yaml here, else the host's."""
+    if file is not None:
+        return file
+    for candidate in DEFAULT_FILES:
+        if os.path.lexists(candidate):
+            return candidate
+    raise Wrong(
+        f"there is no {DEFAULT_FILES[0]} here and no {DEFAULT_FILES[1]}: say which FILE to read"
+    )
+
+
+def load(program: str, file: str | None) -> tuple[str, Config]:
+    """Read and check FILE; its name as messages use it, and what it says.
+
+    Always says which file it reads.  Raises Wrong with the whole report.
+    """
+    from nib.check import check  # noqa: PLC0415 - half of the time to start goes here
+    from nib.document import SIZE_LIMIT, Rejected, parse  # noqa: PLC0415
+
+    file = _find(file)
+    name = "standard input" if file == STDIN else file
+    say(f"{program}: reading {name}")
+    try:
+        return name, check(parse(name, _read(file, SIZE_LIMIT + 1)))
+    except Rejected as rejected:
+        count = len(rejected.problems)
+        ending = "1 problem" if count == 1 else f"{count} problems"
+        raise Wrong(f"{name} has {ending}:\n{rejected.report().rstrip()}") from None
+
+
+def _read(file: str, most: int) -> bytes:
+    """The first `most` bytes of a file: what is longer will be refused anyway."""
+    try:
+        if file == STDIN:
+            if sys.stdin is None:
+                raise Wrong("there is no standard input to read")
+            return sys.stdin.buffer.read(most)
+        with open(file, "rb") as stream:  # noqa: PTH123 - the text of FILE is what messages repeat
+            if stat.S_ISDIR(os.fstat(stream.fileno()).st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            return stream.read(most)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as problem:
+        raise Wrong(f"cannot read {file}: {reason(problem)}") from None
+    except OSError as problem:
+        raise Refused(f"cannot read {file}: {reason(problem)}") from None
+    except ValueError:
+        raise Wrong("the name of FILE holds a character that no file name can hold") from None
+
+
+# -- tools ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended.  `said` is what it wrote, errors first, without blank lines."""
+
+    status: int
+    said: str
+    output: str
+
+
+def need(tools: Sequence[str], why: str) -> None:
+    """Raise Refused if one of the tools is not installed."""
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        raise Refused(f"{' and '.join(missing)} not found: {why}")
+
+
+def command(arguments: Sequence[str], within_s: float, stdin: str = "") -> Outcome:
+    """Run a tool to its end.  Raises Refused if it cannot run or is not done `within_s` seconds.
+
+    It runs in a session of its own, so that a Ctrl-C ends only this program, which then has a say,
+    and is killed with all its children when the time is over.
+    """
+    shown = " ".join(arguments)
+    try:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
+            start_new_session=True,
+        )
+    except OSError as problem:
+        raise Refused(f"cannot run {shown}: {reason(problem)}") from None
+    try:
+        output, errors = process.communicate(stdin, timeout=within_s)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        raise Refused(f"{shown} was not done within {within_s:g} s") from None
+    except BaseException:
+        _kill(process)
+        raise
+    lines = [line.rstrip() for line in (errors + output).splitlines() if line.strip()]
+    return Outcome(process.returncode, "\n".join(lines), output)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()

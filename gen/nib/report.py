@@ -1,0 +1,236 @@
+"""The tables that people read: the plan of `nib-gen --show`, the state of `nib status`."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from nib.plan import Allow, Plan, Probe, Uplink
+from nib.state import carriers, everything
+from nib.status import FamilyStatus, Status, UplinkStatus
+
+STALE_S = 10.0
+"""A status older than this many seconds is nobody's any more: the monitor writes more often."""
+
+
+def plan_report(plan: Plan) -> str:
+    """What the plan says, for a person; ends with a newline."""
+    sections = [
+        ("uplinks", _uplinks(plan)),
+        ("lans", _lans(plan)),
+        ("forwarding", _forwarding(plan)),
+        ("firewall", _firewall(plan)),
+        ("probes", _probes(plan)),
+    ]
+    return "\n".join(f"{title}\n{_indented(body)}" for title, body in sections)
+
+
+def _uplinks(plan: Plan) -> str:
+    share = {
+        name: text for policy in plan.policies[:1] for name, text in _shares(plan, policy.name)
+    }
+    head = (
+        *("name", "device", "id", "mark", "table", "metric"),
+        *("tier", "weight", "share", "address", "gateway"),
+    )
+    rows = [
+        (
+            uplink.name,
+            uplink.device,
+            str(uplink.id),
+            f"{uplink.mark:#010x}",
+            str(uplink.table),
+            str(uplink.metric),
+            str(uplink.tier),
+            str(uplink.weight),
+            share.get(uplink.name, "by rule"),
+            ", ".join(uplink.addresses) or _ADDRESS[uplink.kind],
+            uplink.gateway or "-",
+        )
+        for uplink in plan.uplinks
+    ]
+    return columns(head, rows)
+
+
+_ADDRESS = {"dhcp": "by DHCP", "external": "by others", "static": "-"}
+
+
+def _shares(plan: Plan, name: str) -> Iterable[tuple[str, str]]:
+    """The share of new flows while all is well; in later tiers: spare."""
+    policy = next(policy for policy in plan.policies if policy.name == name)
+    for tier in policy.tiers:
+        for share in tier:
+            yield share.uplink, "spare"
+    alive = frozenset(name for names in everything(plan).values() for name in names)
+    first = carriers(policy, alive)
+    total = sum(share.weight for share in first)
+    for share in first:
+        yield share.uplink, _percent(share.weight / total)
+
+
+def _lans(plan: Plan) -> str:
+    rows = [
+        (lan.name, lan.device, ", ".join(lan.addresses) or _ADDRESS["external"])
+        for lan in plan.lans
+    ]
+    return columns(("name", "device", "address"), rows) if rows else "none\n"
+
+
+def _forwarding(plan: Plan) -> str:
+    """From which lan to what; only the firewall filters it."""
+    if not plan.lans:
+        return "none: there are no lans\n"
+    if plan.firewall is None:
+        return "whatever others' filters allow (firewall: off)\n"
+    names = {item.device: item.name for item in plan.uplinks}
+    names |= {item.device: item.name for item in plan.lans}
+    to: dict[str, list[str]] = {lan.device: [] for lan in plan.lans}
+    for source, destination in plan.firewall.forward_pairs:
+        to[source].append(names[destination])
+    rows = [
+        (f"from {names[source]}", f"to {', '.join(ends) or 'nothing'}")
+        for source, ends in to.items()
+    ]
+    return columns((), rows)
+
+
+def _firewall(plan: Plan) -> str:
+    if plan.firewall is None:
+        return "off: others filter, nib marks and masquerades\n"
+    rows = [_opening(plan, allow) for allow in plan.firewall.allow]
+    log = "logged, rate limited" if plan.firewall.log_drops else "not logged"
+    return (columns(("open", "from", "on", "at most"), rows) if rows else "") + (
+        f"{'everything else' if rows else 'everything'} from the uplinks is dropped, {log}\n"
+    )
+
+
+def _opening(plan: Plan, allow: Allow) -> tuple[str, str, str, str]:
+    names = {uplink.device: uplink.name for uplink in plan.uplinks}
+    limit = "no limit"
+    if allow.limit:
+        per = " per source" if allow.limit.per_source else ""
+        limit = f"{allow.limit.rate}{per}, {allow.limit.burst} at once"
+    return (
+        f"{allow.protocol} {', '.join(allow.ports)}",
+        ", ".join(allow.sources) or "anywhere",
+        ", ".join(names[device] for device in allow.devices) or "every uplink",
+        limit,
+    )
+
+
+def _probes(plan: Plan) -> str:
+    head = ("uplink", "targets", "every", "timeout", "quorum", "down within", "back within")
+    return columns(head, [_probe(uplink) for uplink in plan.uplinks])
+
+
+def _probe(uplink: Uplink) -> tuple[str, ...]:
+    probe = uplink.probe
+    return (
+        uplink.name,
+        ", ".join(probe.targets),
+        _seconds(probe.interval_ms),
+        _seconds(probe.timeout_ms),
+        f"{probe.quorum} of {len(probe.targets)}",
+        _seconds(worst_detection_ms(probe)),
+        _seconds(worst_return_ms(probe)),
+    )
+
+
+def worst_detection_ms(probe: Probe) -> int:
+    """From a silent failure to the flip: it starts just after an answer, and the last of `fall`
+    probes still gets its whole timeout.  A lost carrier is seen at once."""
+    return probe.fall * probe.interval_ms + probe.timeout_ms
+
+
+def worst_return_ms(probe: Probe) -> int:
+    """From the first packet that comes through again to new flows: `rise` answers in a row, each
+    as slow as allowed, and never before the end of the hold-down."""
+    return max(probe.rise * probe.interval_ms + probe.timeout_ms, probe.hold_down_ms)
+
+
+# -- status --------------------------------------------------------------------------------------
+
+
+def status_report(status: Status, now_s: float, clock: Callable[[float], str]) -> str:
+    """The state of every uplink, for a person; ends with a newline.
+
+    `now_s` is CLOCK_MONOTONIC; `clock` makes local clock time of seconds before now.
+    """
+    several = any(len(uplink.families) > 1 for uplink in status.uplinks)
+    head = ["uplink", "device", "state", "since", "loss", "rtt", "weight", "new flows", "why"]
+    rows = []
+    for uplink in status.uplinks:
+        for family in uplink.families:
+            row = _status_row(uplink, family, max(0.0, now_s - family.since_s), clock)
+            rows.append((row[0], f"ipv{family.family}", *row[1:]) if several else row)
+    if several:
+        head.insert(1, "family")
+    return columns(head, rows)
+
+
+def _status_row(
+    uplink: UplinkStatus, family: FamilyStatus, ago_s: float, clock: Callable[[float], str]
+) -> tuple[str, ...]:
+    return (
+        uplink.name,
+        uplink.device,
+        family.health.upper() if family.health == "down" else family.health,
+        f"{clock(ago_s)} ({duration(ago_s)})",
+        "-" if family.loss is None else _percent(family.loss),
+        "-" if family.rtt_ms is None else f"{family.rtt_ms:.1f} ms",
+        str(uplink.weight),
+        _percent(family.share),
+        family.reason,
+    )
+
+
+def stale(status: Status, now_s: float) -> str | None:
+    """The warning that nobody watches any more, or None."""
+    age_s = now_s - status.at_s
+    if -STALE_S <= age_s <= STALE_S:
+        return None
+    return (
+        f"this is {duration(abs(age_s))} old: nib-monitor is not running, so nothing fails over\n"
+        "  see why: systemctl status nib-monitor; start it: systemctl start nib-monitor"
+    )
+
+
+def is_down(status: Status) -> bool:
+    """Whether any family of any uplink is down."""
+    return any(f.health == "down" for uplink in status.uplinks for f in uplink.families)
+
+
+# -- text ----------------------------------------------------------------------------------------
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, two spaces apart; ends with a newline unless there is nothing."""
+    lines = [head, *rows] if head else list(rows)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def duration(seconds: float) -> str:
+    """A span as people say it, by its two largest units: `2 d 3 h`, `40 s`."""
+    whole = int(seconds)
+    parts = [
+        (whole // 86400, "d"),
+        (whole // 3600 % 24, "h"),
+        (whole // 60 % 60, "min"),
+        (whole % 60, "s"),
+    ]
+    first = next((index for index, (count, _) in enumerate(parts) if count), 3)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds / 1000:g} s"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.3g}%"
+
+
+def _indented(text: str) -> str:
+    return "".join(f"  {line}\n" for line in text.splitlines())
