@@ -1,6 +1,6 @@
 """The meaning of balance.yaml: a Document becomes a Config, or all that is wrong with it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, TypeVar
@@ -85,6 +85,7 @@ class _Reader:
         lans: dict[str, Any] = self.data["lans"] or {}
         mask = self.attempt(("marks", "mask"), values.mask, self.data["marks"]["mask"])
         self.facts.names(uplinks, lans)
+        self.common_probe()
         made_uplinks = [self.uplink(name, uplink or {}) for name, uplink in uplinks.items()]
         made_lans = [self.lan(name, lan or {}) for name, lan in lans.items()]
         forwarding = self.forwarding(tuple(uplinks), tuple(lans))
@@ -188,28 +189,17 @@ class _Reader:
         return interface
 
     def probe(self, name: str, probe: dict[str, Any]) -> Probe | None:
-        own = ((self.document.data.get("uplinks") or {}).get(name) or {}).get("probe") or {}
-
         def path(key: str) -> Path:
-            return ("uplinks", name, "probe", key) if key in own else ("probe", key)
+            own: Path = ("uplinks", name, "probe", key)
+            return own if own in self.document.keys else ("probe", key)
 
-        def time(key: str, least: str, most: str) -> int | None:
-            read = self.attempt
-            return read(path(key), lambda text: values.duration(text, least, most), probe.get(key))
-
-        interval = time("interval", "100ms", "1h")
-        timeout = time("timeout", "50ms", "1m")
-        hold_down = time("hold_down", "0s", "24h")
-        texts = probe.get("targets") or []
-        targets = [self.target((*path("targets"), i), text) for i, text in enumerate(texts)]
-        for i, target in enumerate(targets):
-            if target and target in targets[:i]:
-                self.say((*path("targets"), i), f"the target {target} is given twice")
+        interval, timeout, hold_down, targets = self.asking(path, probe)
         quorum = int(probe.get("quorum", 1))
-        if quorum > len(texts) > 0:
-            key = "quorum" if "quorum" in own or "targets" not in own else "targets"
-            sentence = f"a quorum of {quorum} cannot be reached with {_count(texts, 'target')}"
-            self.say(path(key), sentence, "lower the quorum or add targets")
+        if quorum > len(targets) > 0:
+            own_targets = path("targets")[0] == "uplinks" and path("quorum")[0] == "probe"
+            sentence = f"a quorum of {quorum} cannot be reached with {_count(targets, 'target')}"
+            hint = "lower the quorum or add targets"
+            self.say(path("targets" if own_targets else "quorum"), sentence, hint)
         if interval is None or timeout is None or hold_down is None or not targets:
             return None
         return Probe(
@@ -220,6 +210,35 @@ class _Reader:
             fall=int(probe["fall"]),
             rise=int(probe["rise"]),
             hold_down_ms=hold_down,
+        )
+
+    def common_probe(self) -> None:
+        """Check what the top level says even if every uplink says something else."""
+        given = {k: v for k, v in self.data["probe"].items() if ("probe", k) in self.document.keys}
+        self.asking(lambda key: ("probe", key), given)
+
+    def asking(
+        self, path: Callable[[str], Path], probe: dict[str, Any]
+    ) -> tuple[int | None, int | None, int | None, list[IPv4Address | None]]:
+        """Interval, timeout, hold-down and targets; `path` says where a key of `probe` stands."""
+
+        def time(key: str, least: str, most: str) -> int | None:
+            def read(text: str) -> int:
+                return values.duration(text, least, most)
+
+            return self.attempt(path(key), read, probe.get(key))
+
+        where = path("targets")
+        texts = probe.get("targets") or []
+        targets = [self.target((*where, i), text) for i, text in enumerate(texts)]
+        for i, target in enumerate(targets):
+            if target and target in targets[:i]:
+                self.say((*where, i), f"the target {target} is given twice")
+        return (
+            time("interval", "100ms", "1h"),
+            time("timeout", "50ms", "1m"),
+            time("hold_down", "0s", "24h"),
+            targets,
         )
 
     def target(self, path: Path, text: Any) -> IPv4Address | None:
@@ -259,7 +278,7 @@ class _Reader:
                 if not hint and known:
                     hint = f"there is {_some(known)}"
                 self.say((*path, i), f"no {what} is called {shown(name)}", hint)
-        if group and not result and all(name in kinds for name in group):
+        if group and not result and kinds[":uplinks"] and all(name in kinds for name in group):
             self.say(path, "names nothing: there are no lans", "add a lan or remove this group")
         return tuple(result)
 
@@ -321,7 +340,7 @@ class _Reader:
         return Limit(int(rate), unit, int(limit["burst"]), limit["per"] == "source")
 
 
-def _count(things: list[Any], what: str) -> str:
+def _count(things: Sized, what: str) -> str:
     return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
 
 

@@ -134,9 +134,10 @@ class Facts:
             if own.interface.ip == furthest.interface.ip:
                 continue  # said already
             early, late = sorted((own, furthest), key=lambda own: order[id(own)])
-            sentence = f"the network {late.interface.network} overlaps {early.interface.network}"
+            network, other = late.interface.network, early.interface.network
+            how = "is also that" if network == other else f"overlaps {other}"
             hint = "give each lan a network of its own"
-            self.say(late.path, f"{sentence} of {dotted(early.owner)}", hint)
+            self.say(late.path, f"the network {network} {how} of {dotted(early.owner)}", hint)
 
     def _gateway(
         self, path: Path, gateway: IPv4Address, addresses: tuple[IPv4Interface, ...]

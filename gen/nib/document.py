@@ -240,7 +240,7 @@ class _Builder:
 
     def _key(self, event: yaml.Event, top: _Open, key: str) -> None:
         if not key:
-            self.fatal.append(Problem(_place(event), top.path, "a key is missing before ':'"))
+            self.fatal.append(Problem(_place(event), top.path, "the key before ':' is empty"))
         path = (*top.path, key)
         top.key = key
         top.duplicate = key in top.into
@@ -335,7 +335,7 @@ def _explained(error: yaml.MarkedYAMLError, lines: list[str]) -> Problem:
         case "could not find expected ':'":
             return Problem(begin, (), "a ':' is missing after this", "write 'key: value'")
         case "mapping values are not allowed here":
-            hint = "check the indentation of this line and the one above; " + quotes
+            hint = _colon_hint(lines, mark.line, mark.column) if mark else ""
             return Problem(place, (), "a ':' is not expected here", hint)
         case "sequence entries are not allowed here":
             hint = "a list starts on a line of its own, below its key"
@@ -366,3 +366,18 @@ def _explained(error: yaml.MarkedYAMLError, lines: list[str]) -> Problem:
         case _:
             sentence = f"this is no valid YAML ({' '.join(said.split())})"
             return Problem(place, (), sentence, quotes)
+
+
+def _colon_hint(lines: list[str], row: int, column: int) -> str:
+    """What may be wrong before a ':' that PyYAML did not expect; rows and columns from 0."""
+    if not re.fullmatch(r"[\s-]*[^\s:]+", lines[row][:column]):
+        return "text with ': ' in it is put in quotes"
+    above = row - 1
+    while above > 0 and not lines[above].strip():
+        above -= 1
+    before = lines[above].strip() if row else ""
+    if re.fullmatch(r"(?:- )?[\w-]+:\S+", before):
+        return f"a space is missing behind the ':' in line {above + 1}"
+    if re.fullmatch(r"(?:- )?[\w-]+", before):
+        return f"is a ':' missing at the end of line {above + 1}?"
+    return "check the indentation of this line and the one above"

@@ -137,6 +137,9 @@ def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
         case "required":
             for key in [key for key in rule if key not in value]:
                 yield Problem(place, path, f"missing key '{key}'", _missing_hint(path))
+        case "enum" if len(rule) > 4 and isinstance(value, str):
+            hint = near(value, rule) or f"there is {', '.join(rule)}"
+            yield Problem(place, path, f"unknown {path[-1]} {shown(value)}", hint)
         case "enum":
             hint = near(value, rule) if isinstance(value, str) else ""
             if value is False and "off" in rule:
@@ -145,6 +148,8 @@ def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
         case "pattern":
             sentence = f"{details['patternErrorMessage']}, not {shown(value)}"
             yield Problem(place, path, sentence, _pattern_hint(value, details["pattern"]))
+        case "minimum" | "maximum" if isinstance(value, float) and not value.is_integer():
+            pass  # said already: it is no whole number
         case "minimum" | "maximum":
             low, high = details["minimum"], details["maximum"]
             sentence = f"must be between {low} and {high}, not {shown(value)}"
@@ -177,28 +182,39 @@ def _wrong_type(document: Document, path: Path, value: Any, details: dict[str, A
         kind = next((f"'{key}'" for key in value if key in _LATER_TARGETS), "such")
         hint = "for now a target is an IPv4 address"
         return Problem(place, path, f"{kind} targets are not supported yet", hint)
-    must = details.get("patternErrorMessage")
+    must = details.get("errorMessage") or details.get("patternErrorMessage")
     if not must:
         must = "must be " + " or ".join(_TYPES[kind] for kind in types)
     if value is None:
         return Problem(place, path, f"has no value; it {must}")
-    hint = ""
+    return Problem(place, path, f"{must}, not {shown(value)}", _type_hint(path, value, details))
+
+
+def _type_hint(path: Path, value: Any, details: dict[str, Any]) -> str:
+    types = details["type"]
     match value:
-        case bool() if path == ("firewall",) and not value:
-            hint = "write off"
-        case int() | float() if "patternErrorMessage" in details and "pattern" in details:
-            hint = f"write {value}s or {value}ms" if "ms" in details["pattern"] else ""
-        case bool() | int() | float() if "string" in types:
-            hint = f"put it in quotes: '{shown(value)}'"
+        case bool():
+            return "write off" if path == ("firewall",) and not value else ""
+        case int() if "ms" in details.get("pattern", ""):
+            return f"write {value}s or {value}ms" if value else "write 0s"
         case str() if "integer" in types and re.fullmatch(r"[0-9]{1,9}", value):
-            hint = f"write {int(value)}, without quotes and leading zeros"
-        case list() if path in (("uplinks",), ("lans",)):
-            hint = "give each a name, like 'cable: {device: wan1, address: dhcp}'"
-    return Problem(place, path, f"{must}, not {shown(value)}", hint)
+            return f"write {int(value)}, without quotes and leading zeros"
+        case str() if types == "array" and re.fullmatch(r"[A-Za-z0-9_.:]{1,40}", value):
+            return f"write [{value}]" if not value.startswith(":") else f'write ["{value}"]'
+        case str() if path[-1:] == ("limit",) and re.fullmatch(r"[0-9]+/[a-z]+", value):
+            return f"write {{rate: {value}}}"
+        case dict() if types == "array":
+            return "start each entry with '- '"
+        case list() if path == ("uplinks",):
+            return "give each a name, like 'cable: {device: wan1, address: dhcp}'"
+        case list() if path == ("lans",):
+            return "give each a name, like 'home: {device: lan1, address: 192.168.10.1/24}'"
+        case _:
+            return ""
 
 
 def _name_hint(name: str) -> str:
-    better = re.sub(r"[^A-Za-z0-9_]", "_", name).strip("_")[:15]
+    better = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:15]
     fits = re.fullmatch(schema()["$defs"]["name"]["pattern"], better)
     return f"did you mean '{better}'?" if fits else ""
 
@@ -208,7 +224,7 @@ def _missing_hint(path: Path) -> str:
 
 
 def _pattern_hint(value: str, pattern: str) -> str:
-    if "minute" in pattern and (short := re.fullmatch(r"([0-9]+) ?/ ?([smhd])[a-z]*", value)):
+    if "minute" in pattern and (short := re.fullmatch(r"([1-9][0-9]*) ?/ ?([smhd])[a-z]*", value)):
         unit = {"s": "second", "m": "minute", "h": "hour", "d": "day"}[short[2]]
         return f"did you mean '{short[1]}/{unit}'?"
     if "ms" in pattern and (spaced := re.fullmatch(r"([0-9]+)\s+(ms|s|m|h)", value)):

@@ -77,7 +77,7 @@ def address(text: str) -> IPv4Address:
 def interface(text: str, words: tuple[str, ...]) -> IPv4Interface:
     """An own address with its prefix length; `words` could have stood here instead."""
     bare, slash, prefix = text.partition("/")
-    _refuse_ipv6(bare)
+    _refuse_ipv6(text)
     if not _is_ipv4(bare):
         hint = near(text, words) or _address_hint(bare)
         sentence = f"{shown(text)} is not an IPv4 address with its prefix length"
@@ -110,7 +110,7 @@ def sources(texts: Iterable[str]) -> tuple[IPv4Network, ...]:
 def network(text: str) -> IPv4Network:
     """A network like `203.0.113.0/24`, or one address."""
     bare, slash, prefix = text.partition("/")
-    _refuse_ipv6(bare)
+    _refuse_ipv6(text)
     if not _is_ipv4(bare):
         sentence = f"{shown(text)} is not an IPv4 address or network"
         raise Wrong(sentence, _address_hint(bare))
@@ -152,7 +152,9 @@ def mask(value: int | str) -> int:
     """The bits of the packet mark that are nib's: adjacent, 3 to 8 of them."""
     bits = int(value, 16) if isinstance(value, str) else int(value)
     width = bits.bit_count()
-    if not bits:
+    if bits > 0xFFFFFFFF:
+        raise Wrong(f"the mask 0x{bits:x} does not fit in 32 bits", 'the default is "0x7f000000"')
+    if bits <= 0:
         raise Wrong("the mask has no bits", 'the default is "0x7f000000"')
     shifted = bits >> ((bits & -bits).bit_length() - 1)
     if shifted != (1 << width) - 1:
@@ -180,10 +182,10 @@ def _is_ipv4(text: str) -> bool:
 
 def _refuse_ipv6(text: str) -> None:
     try:
-        IPv6Address(text)
+        IPv6Address(text.partition("/")[0])
     except ValueError:
         return
-    raise Wrong(f"IPv6 is not supported yet, so not {shown(text)}", "remove it for now")
+    raise Wrong(f"{shown(text)} is IPv6, which is not supported yet", "remove it for now")
 
 
 def _prefix(text: str, prefix: str, least: int) -> int:
