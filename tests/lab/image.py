@@ -177,9 +177,9 @@ INSTALL = """
 mount --bind "$2" "$1/mnt"
 mount --bind "$3" "$1/media"
 cd /
-exec chroot "$1" /usr/bin/env PYTHONDONTWRITEBYTECODE=1 /opt/nib/bin/python -m pip install \\
+exec chroot "$1" /bin/sh -c 'PYTHONDONTWRITEBYTECODE=1 /opt/nib/bin/python -m pip install \\
     --quiet --no-index --no-deps --no-cache-dir --no-warn-script-location \\
-    --root-user-action=ignore --root=/mnt /media/*.whl
+    --root-user-action=ignore --root=/mnt /media/*.whl'
 """
 
 

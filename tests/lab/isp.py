@@ -52,6 +52,7 @@ class Provider(Node):
         self.router_mac = f"02:00:00:00:{number:02x}:02"
         subnet = f"100.64.{number}" if spec.kind == "dhcp" else f"198.51.{100 + number}"
         self._subnet = subnet
+        self._gateway = self._server
         self._router = router
         self._dnsmasq: Process | None = None
 
@@ -65,6 +66,11 @@ class Provider(Node):
     @property
     def gateway(self) -> str:
         """The provider's own address on the access network."""
+        return self._gateway
+
+    @property
+    def _server(self) -> str:
+        """The address that leases are given (and renewed) by."""
         return f"{self._subnet}.1"
 
     @property
@@ -157,11 +163,13 @@ class Provider(Node):
         self.holder.run(
             f"ip -n {self._router} link add {self.device} address {self.router_mac} "
             f"type veth peer name cpe address {self.mac} netns {self}\n"
-            f"ip -n {self} addr add {self.gateway}/24 dev cpe"
+            f"for address in {self._server} {self.gateway}; do\n"
+            f"  ip -n {self} address replace $address/24 dev cpe\n"
+            "done"
         )
         if self.spec.ipv6 != "none":
-            self.run(f"ip addr add {self.gateway6}/64 dev cpe")
-            self.run(f"ip addr add fe80::{self.number}/64 dev cpe")
+            self.run(f"ip address add {self.gateway6}/64 dev cpe")
+            self.run(f"ip address add fe80::{self.number}/64 dev cpe")
         self.plug()
         self._serve()
 
@@ -203,6 +211,7 @@ class Provider(Node):
         if self.spec.kind == "dhcp":
             only = self.router_address
             argv += [f"--dhcp-range={only},{only},255.255.255.0,{self.spec.lease}"]
+            argv += [f"--dhcp-option=option:router,{self.gateway}"]
         if self.spec.ipv6 == "ra":
             prefix = self.network6.removesuffix("/64")
             argv += ["--enable-ra", f"--dhcp-range={prefix},ra-only,64,{self.spec.lease}"]
@@ -220,29 +229,39 @@ class Provider(Node):
         """What the DHCP server has said since it was started."""
         return self._dnsmasq.err() if self._dnsmasq else ""
 
-    def renumber(self, subnet: str, by: Literal["carrier", "renew"] = "renew") -> None:
+    def renumber(self, subnet: str, by: Literal["carrier", "reconfigure"] = "carrier") -> None:
         """Move the access network: `subnet` is the first three bytes, as "100.64.77".
 
-        The old lease is not honoured any more and the old gateway is gone.  The router hears of it
-        because the line was interrupted (`carrier`) or because it asks again (`renew`).
+        The old lease is not honoured any more and the old gateway is gone.  The router learns it
+        because the line was interrupted, or because somebody says `networkctl reconfigure`.  (Not
+        by renewing: networkd does not hear the refusal, which is a broadcast.)
         """
         if self.spec.kind != "dhcp":
             raise LabError(f"{self}: a static address does not change by itself")
-        old_network, old_gateway, old_address = self.network, self.gateway, self.router_address
+        old_network, old_address = self.network, self.router_address
         self._stop_serving()
         if by == "carrier":
             self.unplug()
-            eventually(lambda: old_address not in self._router.outside("ip -4 addr"))
+            eventually(lambda: old_address not in self._router.outside("ip -4 address"))
         self._subnet = subnet
-        self.run(f"ip addr add {self.gateway}/24 dev cpe; ip addr del {old_gateway}/24 dev cpe")
+        self._gateway = self._server
+        self.run(f"ip address add {self._server}/24 dev cpe; ip address flush to {old_network}")
         self._nft(f"flush set inet lab own4\nadd element inet lab own4 {{ {self.network} }}\n")
         self._announce(self.network, f"{CORE}.{self.number}.1")
         self._inet.run(f"ip route del {old_network}")
         if by == "carrier":
             self.plug()
         self._serve()
-        if by == "renew":
-            self._router.run(f"networkctl renew {self.device}")
+        if by == "reconfigure":
+            self._router.run(f"networkctl reconfigure {self.device}")
+
+    def move_gateway(self, last: int) -> None:
+        """Make .LAST of the access network the gateway and let the router renew its lease."""
+        self._stop_serving()
+        self._gateway = f"{self._subnet}.{last}"
+        self.run(f"ip address add {self._gateway}/24 dev cpe")
+        self._serve()
+        self._router.run(f"networkctl renew {self.device}")
 
     # -- faults without a sign
 

@@ -130,11 +130,10 @@ def flow(
     process = node.agent("flow", request)
     recording = Recording(process, read)
     if wait:
-        try:
-            begun = eventually(recording.so_far, wait).answers[0][0]
-        except LabError as problem:
-            process.stop()
-            raise LabError(f"{node}: no answer to a {kind} flow: {process.err()}") from problem
+        eventually(lambda: recording.so_far() or not process.running, wait)
+        if not process.running:
+            raise LabError(f"{node}: a {kind} flow to {dst}: {process.err()}")
+        begun = recording.so_far().answers[0][0]
     return recording
 
 
@@ -215,12 +214,9 @@ def start_server(node: Node, **ports: Iterable[int]) -> Process:
     """The same, until it is stopped or the lab ends."""
     process = node.agent("server", {kind: list(wanted) for kind, wanted in ports.items()})
 
-    def ready() -> bool:
-        if not process.running:
-            raise LabError(process.err())
-        return bool(process.out())
-
-    eventually(ready)
+    eventually(lambda: process.out() or not process.running)
+    if not process.running:
+        raise LabError(f"{node}: a server: {process.err()}")
     return process
 
 

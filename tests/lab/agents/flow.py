@@ -66,7 +66,7 @@ async def datagrams(asked: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     ping = asked["kind"] == "ping"
     with raw_icmp(asked) if ping else open_socket(socket.SOCK_DGRAM, asked) as link:
-        await loop.sock_connect(link, (asked["dst"], 0 if ping else asked["port"]))
+        await connected(link, asked)
 
         async def send() -> None:
             number = 0
@@ -92,6 +92,20 @@ async def datagrams(asked: dict[str, Any]) -> None:
                     say("ok", "")
 
         await asyncio.gather(send(), receive())
+
+
+async def connected(link: socket.socket, asked: dict[str, Any]) -> None:
+    """Connect as soon as there is a way."""
+    port = 0 if link.type == socket.SOCK_RAW else asked["port"]
+    while True:
+        try:
+            # Of datagrams: nothing is sent, so nothing blocks.
+            link.connect((asked["dst"], port))
+        except OSError as error:
+            say("end", name_of(error))
+            await asyncio.sleep(asked["every"])
+        else:
+            return
 
 
 def raw_icmp(asked: dict[str, Any]) -> socket.socket:
