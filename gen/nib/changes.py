@@ -111,6 +111,14 @@ def inverse(changes: Changes) -> Changes:
     return tuple(Change(change.path, change.new, change.old) for change in changes)
 
 
+def holds(out: Path, path: str, wanted: Content) -> bool:
+    """Whether exactly that is at `path` now."""
+    try:
+        return _content(out / path) == wanted
+    except (OSError, _InTheWay):
+        return False
+
+
 def _check_out(out: Path) -> None:
     """`out` is a directory, or can become one."""
     nearest = out
@@ -140,8 +148,8 @@ def _own(out: Path, path: str) -> Content:
             )
         if not stat.S_ISDIR(status.st_mode):
             raise _InTheWay(f"needs a directory where {out / parent} is none: remove that")
-    content = _content(out / path)
-    match content:
+    found = _content(out / path)
+    match found:
         case None:
             pass
         case Link(target):
@@ -153,7 +161,7 @@ def _own(out: Path, path: str) -> Content:
                 raise _InTheWay(
                     "does not begin as nib's files do, so it is somebody else's: move it elsewhere"
                 )
-    return content
+    return found
 
 
 def _content(path: Path) -> Content:
@@ -191,12 +199,12 @@ def _stale(files: Files, out: Path) -> Iterator[tuple[str, Content]]:
             if path in files or not fnmatchcase(name, pattern):
                 continue
             try:
-                content = _own(out, path)
+                found = _own(out, path)
             except _InTheWay:
                 continue
-            if ".wants/" in path and not isinstance(content, Link):
+            if ".wants/" in path and not isinstance(found, Link):
                 continue
-            yield path, content
+            yield path, found
 
 
 def _names(directory: Path) -> list[str]:

@@ -1,0 +1,139 @@
+"""nib apply: from balance.yaml to a router that runs it, or back to what was."""
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from nib import host, steps
+from nib.changes import Changes, compare, differing, unified
+from nib.config import Config
+from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
+from nib.plan import make_plan
+from nib.render import NETWORK, UNITS, render
+from nib.router import ETC, Run, look, tell, try_out
+from nib.state import render_state
+from nib.status import STATUS_FILE, Status
+from nib.status import from_json as status_from_json
+
+LOCK = Path("/run/nib.lock")
+STAMP = Path("/run/nib.applied")
+"""Its date is when the files and the router last agreed."""
+
+
+def check_host() -> None:
+    """Raise Refused, in words, where nib apply cannot work."""
+    if os.geteuid() != 0:
+        raise Refused("this changes the router and needs root: try sudo nib apply")
+    host.need(("nft",), "install the package nftables")
+    host.need(("systemctl", "networkctl"), "nib needs systemd with systemd-networkd")
+    host.need(("unshare",), "install the package util-linux")
+    if not Path("/run/systemd/system").is_dir():
+        raise Refused("systemd does not run this host, so there is nothing to load the files into")
+
+
+@contextmanager
+def lock() -> Iterator[None]:
+    """Be the only nib apply.  Raises Refused if there is another one."""
+    try:
+        handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as problem:
+        raise Refused(f"cannot lock {LOCK}: {reason(problem)}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise Refused("another nib apply is at work; try again when it is done") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def apply(config: Config, *, yes: bool) -> int:
+    """Make the router run `config`; ask first unless `yes`.  Returns the exit status.
+
+    Raises Wrong and Refused; the router is then as before, or the message says what is not.
+    """
+    plan = make_plan(config)
+    since_s = _agreed_s()
+    with lock():
+        changes = compare(render(plan), ETC)
+        differ = differing(changes)
+        sys.stdout.write(unified(changes, ETC))
+        sys.stdout.flush()
+        status = _status()
+        state = render_state(plan, steps.carried_over(plan, status))
+        remake = try_out(changes, state)
+        if differ and not yes and not _confirmed(len(differ)):
+            host.say("nothing was changed")
+            return DIFFERS
+        before = look(changes)
+        changed = frozenset(c.path for c in differ) | _written_since(changes, since_s)
+        todo = steps.forward(changed, before.inactive, str(ETC))
+        if not todo and not differ:
+            tell("nothing to do: the router runs what balance.yaml says")
+        else:
+            Run(plan, changes, changed, before, remake, state).go(todo)
+        _stamp()
+    _hint_networkd()
+    return FINE
+
+
+def _confirmed(count: int) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise Wrong("there is nobody to ask: add --yes to apply this")
+    try:
+        answer = input(f"Apply this to the router, {count} files? [y/N] ")
+    except EOFError:
+        return False
+    return answer.strip().lower() in ("y", "yes")
+
+
+# -- before ----------------------------------------------------------------------------------------
+
+
+def _status() -> Status | None:
+    try:
+        return status_from_json(Path(STATUS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _agreed_s() -> float:
+    """When the router last read its files, in seconds of the epoch: nib apply, or the boot."""
+    boot_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    try:
+        return max(boot_s, STAMP.lstat().st_mtime)
+    except OSError:
+        return boot_s
+
+
+def _stamp() -> None:
+    with suppress(OSError):
+        STAMP.touch()
+
+
+def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
+    """What `nib-gen --out /etc` wrote, or removed, and nobody has loaded yet.
+
+    A removal shows by its directory alone.
+    """
+    paths = [change.path for change in changes if change.new is not None]
+    found = set()
+    for path in (*paths, f"{NETWORK}/", f"{UNITS}/"):
+        with suppress(OSError):
+            if (ETC / path).lstat().st_ctime > since_s:
+                found.add(path)
+    return frozenset(found)
+
+
+# -- change ----------------------------------------------------------------------------------------
+
+
+def _hint_networkd() -> None:
+    if command(("systemctl", "is-enabled", "--quiet", steps.NETWORKD), within_s=10).status:
+        host.say("note: systemd-networkd does not start at boot; systemctl enable systemd-networkd")

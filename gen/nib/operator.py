@@ -1,0 +1,112 @@
+"""nib, the operator's tool: put balance.yaml to work on this router, and see how it does."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from nib import __version__, host
+from nib.host import DIFFERS, FINE, Refused
+from nib.status import STATUS_FILE, from_json
+
+PROGRAM = "nib"
+
+DESCRIPTION = "Run a router that balances over several ISPs."
+
+EPILOG = """\
+exit status: 0 fine, 1 unhealthy (an uplink is down) or declined, 2 wrong usage or a rejected
+FILE, 3 the host refused (no root, a missing tool, nft or networkd said no)
+"""
+
+APPLY = """\
+Check FILE, show what would change, try the new firewall in a private namespace, write /etc and
+load only what changed.  If any step fails, everything is put back as it was.
+"""
+
+STATUS = """\
+Show what nib-monitor knows about the uplinks: who is up, since when and why, how it performs and
+which share of the new connections it gets.
+"""
+
+
+def main() -> int:
+    """The command nib; returns its exit status."""
+    return host.guard(PROGRAM, _run)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    apply = commands.add_parser("apply", help="write and load FILE, or change nothing")
+    apply.description = APPLY
+    apply.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        help="the default is balance.yaml here, else /etc/nib/balance.yaml",
+    )
+    apply.add_argument("--yes", action="store_true", help="do not ask")
+    apply.set_defaults(run=_apply)
+
+    status = commands.add_parser("status", help="how the uplinks are")
+    status.description = STATUS
+    status.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    status.set_defaults(run=_status)
+    return parser
+
+
+def _run() -> int:
+    arguments = _parser().parse_args()
+    status = arguments.run(arguments)
+    assert isinstance(status, int)
+    return status
+
+
+def _apply(arguments: argparse.Namespace) -> int:
+    from nib.apply import apply, check_host  # noqa: PLC0415 - status does without all of it
+
+    check_host()
+    _, config = host.load(PROGRAM, arguments.file)
+    return apply(config, yes=arguments.yes)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from nib.report import is_down, stale, status_report  # noqa: PLC0415
+
+    try:
+        text = Path(STATUS_FILE).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise Refused(
+            "there is no status: nib-monitor has not run since the boot\n"
+            "  see why: systemctl status nib-monitor; start it: systemctl start nib-monitor"
+        ) from None
+    except PermissionError:
+        raise Refused("only root may read the status here: try sudo nib status") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise Refused(f"cannot read {STATUS_FILE}: {problem}") from None
+    try:
+        status = from_json(text)
+    except (ValueError, RecursionError) as problem:
+        raise Refused(f"{STATUS_FILE}: {problem}\n  try: systemctl restart nib-monitor") from None
+    now_s = time.monotonic()
+    sys.stdout.write(text if arguments.json else status_report(status, now_s, _clock))
+    sys.stdout.flush()
+    if warning := stale(status, now_s):
+        host.say(f"{PROGRAM}: {warning}")
+        return DIFFERS
+    return DIFFERS if is_down(status) else FINE
+
+
+def _clock(ago_s: float) -> str:
+    """Local time so many seconds ago; with its date if that was not today."""
+    then, now = time.localtime(time.time() - ago_s), time.localtime()
+    same_day = (then.tm_year, then.tm_yday) == (now.tm_year, now.tm_yday)
+    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M", then)

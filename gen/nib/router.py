@@ -1,0 +1,283 @@
+"""The running router: try a table out, see how it is, change it or put it back."""
+
+import os
+import re
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nib import steps
+from nib.changes import Changes, differing, holds, inverse, summary
+from nib.host import Refused, command, reason
+from nib.install import write
+from nib.plan import Plan
+from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
+
+ETC = Path("/etc")
+
+TABLES = ("inet nib", "inet nib_stopped")
+
+# What nft says of an object that exists with another type, hook or family of keys.
+_OTHER_TYPE = re.compile(r"File exists|Operation not supported|Device or resource busy")
+
+_REMAKE = "table inet nib\ndelete table inet nib\n"
+
+
+def tell(text: str) -> None:
+    """A line of progress.  A terminal that went away is no reason to stop halfway."""
+    with suppress(OSError, ValueError):
+        print(text, flush=True)
+
+
+def try_out(changes: Changes, state: str) -> bool:
+    """Load the new table for real, where it does no harm; whether it must be made anew.
+
+    In a private network namespace it is loaded twice, as a reload would, with the state it starts
+    with and what a stop leaves.  Then the kernel says, without doing it, whether what runs now can
+    become the new table.  Raises Refused with what nft says.
+    """
+    texts = {change.path: change.new for change in changes}
+    with tempfile.TemporaryDirectory(prefix="nib-") as folder:
+        files = {
+            name: Path(folder) / name for name in ("nib.nft", "state.nft", "stopped.nft", "new.nft")
+        }
+        table = str(texts[TABLE_FILE])
+        contents = (table, state, str(texts[STOPPED_FILE]), _REMAKE + table)
+        for path, text in zip(files.values(), contents, strict=True):
+            path.write_text(text, encoding="utf-8")
+        order = ("nib.nft", "nib.nft", "state.nft", "stopped.nft", "nib.nft")
+        script = " && ".join(f'nft -f "$0/{name}"' for name in order)
+        trial = command(("unshare", "-n", "sh", "-c", script, folder), within_s=60)
+        if trial.status:
+            raise Refused(f"nft refuses the new table; nothing was changed:\n{trial.said}")
+        live = command(("nft", "-c", "-f", str(files["nib.nft"])), within_s=30)
+        if not live.status:
+            return False
+        if _OTHER_TYPE.search(live.said):
+            anew = command(("nft", "-c", "-f", str(files["new.nft"])), within_s=30)
+            if not anew.status:
+                return True
+        raise Refused(
+            f"the running firewall refuses the new table; nothing was changed:\n{live.said}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The router as it was: units that do not run, nib's tables, the kernel's settings."""
+
+    inactive: frozenset[str]
+    tables: frozenset[str]
+    settings: Mapping[Path, str]
+
+
+def look(changes: Changes) -> Before:
+    inactive = {
+        unit
+        for unit in SERVICES
+        if command(("systemctl", "is-active", "--quiet", unit), within_s=10).status
+    }
+    listed = command(("nft", "list", "tables"), within_s=10).output.splitlines()
+    tables = {table for table in TABLES if f"table {table}" in listed}
+    if "inet nib" not in tables:
+        inactive.add(NFTABLES)  # whatever systemd believes: somebody flushed it
+    return Before(frozenset(inactive), frozenset(tables), _settings(changes))
+
+
+def _settings(changes: Changes) -> dict[Path, str]:
+    """The present values of all that the new sysctl file sets."""
+    text = next(str(change.new) for change in changes if change.path == SYSCTL_FILE)
+    values: dict[Path, str] = {}
+    for line in text.splitlines():
+        key, equals, _ = line.partition("=")
+        if not equals or line.startswith("#"):
+            continue
+        key = key.strip().removeprefix("-")
+        # sysctl.d(5): dots separate, unless the first separator is a slash
+        path = Path("/proc/sys") / (key if "/" in key else key.replace(".", "/"))
+        with suppress(OSError):
+            values[path] = path.read_text()
+    return values
+
+
+# -- change ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Run:
+    """One change of the router, and its way back."""
+
+    plan: Plan
+    changes: Changes
+    changed: frozenset[str]
+    before: Before
+    remake: bool
+    state: str
+    touched: set[Part] = field(default_factory=set)
+    old_state: str | None = None
+    state_written: bool = False
+
+    def go(self, todo: tuple[Step, ...]) -> None:
+        """Write the files and do the steps.  Raises Refused when all is as before again."""
+        with _signals():
+            try:
+                write(self.changes, ETC)
+                tell(summary(self.changes, ETC).rstrip())
+                for step in todo:
+                    self._do(step)
+            except (Refused, OSError, KeyboardInterrupt) as problem:
+                why = str(problem) or "interrupted"
+                with _deaf():
+                    failed = self._back()
+                raise Refused(_verdict(why, failed)) from None
+
+    def _do(self, step: Step) -> None:
+        tell(f"{step.says}: {' '.join(step.command)}")
+        self.touched.add(step.part)
+        if step.part == "table":
+            self._write_state()
+            if self.remake:
+                tell("an object of the table changed its type, so it is made anew once")
+                table = (ETC / TABLE_FILE).read_text(encoding="utf-8")
+                _must(("nft", "-f", "-"), 30, _REMAKE + table)
+        _must(step.command, step.within_s)
+
+    def _write_state(self) -> None:
+        """What the monitor knows, said in the words of the new plan, before the table reads it."""
+        path = Path(self.plan.state_file)
+        if not path.parent.is_dir() or steps.PLAN_FILE not in self.changed:
+            return
+        with suppress(OSError):
+            self.old_state = path.read_text(encoding="utf-8")
+        _replace(path, self.state)
+        self.state_written = True
+
+    def _back(self) -> list[str]:
+        """Undo everything; what could not be undone."""
+        failed: list[str] = []
+
+        for step in steps.stop_new(self.before.inactive, self.touched):
+            with _attempt(step.says, failed):
+                _must(step.command, step.within_s)
+        if undo := self._written():
+            with _attempt("the previous files return", failed):
+                write(undo, ETC)
+        if self.state_written:
+            with _attempt("the previous state returns", failed):
+                self._state_back()
+        if "sysctl" in self.touched:
+            with _attempt("the previous settings return", failed):
+                self._settings_back()
+        for step in steps.backward(self.changed, self.before.inactive, self.touched):
+            with _attempt(step.says, failed):
+                self._redo(step)
+        if "table" in self.touched and NFTABLES in self.before.inactive:
+            with _attempt("tables that were not there go", failed):
+                self._tables_back()
+        return failed
+
+    def _written(self) -> Changes:
+        """What undoes the changes that are really there: writing itself may have failed."""
+        return tuple(c for c in inverse(differing(self.changes)) if holds(ETC, c.path, c.old))
+
+    def _redo(self, step: Step) -> None:
+        if step.part == "table" and self.remake:
+            table = (ETC / TABLE_FILE).read_text(encoding="utf-8")
+            _must(("nft", "-f", "-"), 30, _REMAKE + table)
+        _must(step.command, step.within_s)
+
+    def _state_back(self) -> None:
+        path = Path(self.plan.state_file)
+        if self.old_state is not None:
+            _replace(path, self.old_state)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _settings_back(self) -> None:
+        for path, value in self.before.settings.items():
+            try:
+                path.write_text(value)
+            except OSError as problem:
+                raise Refused(f"cannot set {path}: {reason(problem)}") from None
+
+    def _tables_back(self) -> None:
+        text = "".join(
+            f"table {table}\ndelete table {table}\n"
+            for table in TABLES
+            if table not in self.before.tables
+        )
+        if text:
+            _must(("nft", "-f", "-"), 30, text)
+        if "inet nib_stopped" in self.before.tables:
+            _must(("nft", "-f", str(ETC / STOPPED_FILE)), 30)
+
+
+@contextmanager
+def _attempt(says: str, failed: list[str]) -> Iterator[None]:
+    tell(f"back: {says}")
+    try:
+        yield
+    except (Refused, OSError) as problem:
+        failed.append(f"{says}: {problem}")
+
+
+def _must(arguments: tuple[str, ...], within_s: float, stdin: str = "") -> None:
+    outcome = command(arguments, within_s, stdin)
+    if outcome.status:
+        said = outcome.said or f"status {outcome.status}"
+        raise Refused(f"{' '.join(arguments)} failed: {said}")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Atomic, under a hidden name that the table's include does not match."""
+    new = path.with_name(f".{path.name}.nib-apply")
+    try:
+        new.unlink(missing_ok=True)
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            os.fchmod(handle, 0o644)
+            stream.write(text)
+        new.replace(path)
+    except OSError as problem:
+        raise Refused(f"cannot write {path}: {reason(problem)}") from None
+
+
+def _verdict(why: str, failed: list[str]) -> str:
+    if not failed:
+        return f"{why}\nall is as before: the previous files are back and loaded"
+    return f"{why}\nand this could not be put back:\n" + "\n".join(f"  {line}" for line in failed)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """A lost terminal (an ssh session that this very change cut) does not stop the work; a
+    termination does, as Ctrl-C does, and all is put back."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt("terminated")
+
+    old = (
+        signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        signal.signal(signal.SIGTERM, interrupt),
+    )
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, old[0])
+        signal.signal(signal.SIGTERM, old[1])
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """The way back is gone to its end."""
+    old = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,129 @@
+"""What must be done to a running router after its files changed, and to undo that; as data."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Literal
+
+from nib.plan import Plan
+from nib.render import NETWORK, UNITS
+from nib.state import Live, everything
+from nib.status import Status
+
+NETWORKD = "systemd-networkd.service"
+NFTABLES = "nib-nftables.service"
+MONITOR = "nib-monitor.service"
+SERVICES = (NFTABLES, NETWORKD, MONITOR)
+
+TABLE_FILE = "nib/nib.nft"
+STOPPED_FILE = "nib/stopped.nft"
+PLAN_FILE = "nib/plan.json"
+SYSCTL_FILE = "sysctl.d/05-nib.conf"
+NETWORKD_CONF = "systemd/networkd.conf.d/"
+SYSTEMD_SYSCTL = "/usr/lib/systemd/systemd-sysctl"
+
+Part = Literal["units", "sysctl", "table", "network", "monitor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command, what it does in words, and how many seconds it may take."""
+
+    part: Part
+    says: str
+    command: tuple[str, ...]
+    within_s: float = 30.0
+
+
+def forward(changed: AbstractSet[str], inactive: AbstractSet[str], etc: str) -> tuple[Step, ...]:
+    """The least that makes a router run its new files, in an order that never opens it.
+
+    `changed` are paths below `etc`, `inactive` the units of SERVICES that do not run.
+    """
+    steps: list[Step] = []
+    if _units(changed):
+        steps.append(Step("units", "systemd reads the units", ("systemctl", "daemon-reload")))
+    if SYSCTL_FILE in changed:
+        steps.append(
+            Step("sysctl", "the kernel's settings", (SYSTEMD_SYSCTL, f"{etc}/{SYSCTL_FILE}"))
+        )
+    if TABLE_FILE in changed or NFTABLES in inactive:
+        says = "the table is loaded, in one transaction"
+        steps.append(Step("table", says, ("systemctl", "reload-or-restart", NFTABLES)))
+    if step := _network(changed, inactive):
+        steps.append(step)
+    if changed & {PLAN_FILE, f"{UNITS}/{MONITOR}"}:
+        says = "the monitor takes the new plan"
+        steps.append(Step("monitor", says, ("systemctl", "restart", MONITOR)))
+    elif MONITOR in inactive:
+        steps.append(Step("monitor", "the monitor starts", ("systemctl", "start", MONITOR)))
+    return tuple(steps)
+
+
+def stop_new(inactive: AbstractSet[str], touched: AbstractSet[Part]) -> tuple[Step, ...]:
+    """Undo, first half, while the new files are still there: stop what did not run before."""
+    parts: tuple[tuple[Part, str], ...] = (
+        ("monitor", MONITOR),
+        ("network", NETWORKD),
+        ("table", NFTABLES),
+    )
+    return tuple(
+        Step(part, f"{unit} stops again", ("systemctl", "stop", unit))
+        for part, unit in parts
+        if part in touched and unit in inactive
+    )
+
+
+def backward(
+    changed: AbstractSet[str], inactive: AbstractSet[str], touched: AbstractSet[Part]
+) -> tuple[Step, ...]:
+    """Undo, second half, with the old files back: what ran before reads them again.
+
+    The kernel's settings are not here: their old values are known and written directly.
+    """
+    steps: list[Step] = []
+    if _units(changed):
+        steps.append(Step("units", "systemd reads the old units", ("systemctl", "daemon-reload")))
+    if "table" in touched and NFTABLES not in inactive:
+        says = "the old table is loaded"
+        steps.append(Step("table", says, ("systemctl", "reload-or-restart", NFTABLES)))
+    if "network" in touched and NETWORKD not in inactive and (step := _network(changed, inactive)):
+        steps.append(step)
+    if "monitor" in touched and MONITOR not in inactive:
+        says = "the monitor takes the old plan"
+        steps.append(Step("monitor", says, ("systemctl", "restart", MONITOR)))
+    return tuple(steps)
+
+
+def _units(changed: AbstractSet[str]) -> bool:
+    return any(path.startswith(f"{UNITS}/") for path in changed)
+
+
+def _network(changed: AbstractSet[str], inactive: AbstractSet[str]) -> Step | None:
+    if NETWORKD in inactive:
+        return Step("network", "systemd-networkd starts", ("systemctl", "start", NETWORKD))
+    if any(path.startswith(NETWORKD_CONF) for path in changed):
+        # read only when it starts; addresses and routes stay meanwhile
+        says = "systemd-networkd restarts, for its own settings changed"
+        return Step("network", says, ("systemctl", "restart", NETWORKD))
+    if any(path.startswith(f"{NETWORK}/") for path in changed):
+        return Step("network", "systemd-networkd reads its files", ("networkctl", "reload"))
+    return None
+
+
+def carried_over(plan: Plan, status: Status | None) -> Live:
+    """Who is alive in the new plan, by what is known of the old one.
+
+    An uplink that is down stays down if it is still the same device; new ones count as alive.
+    """
+    down = {
+        (uplink.name, uplink.device, family.family)
+        for uplink in (status.uplinks if status else ())
+        for family in uplink.families
+        if family.health == "down"
+    }
+    return {
+        family: frozenset(
+            name for name in names if (name, plan.uplink(name).device, family) not in down
+        )
+        for family, names in everything(plan).items()
+    }
