@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest_plugins = ["lab_fixtures", "nib_lab"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

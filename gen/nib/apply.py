@@ -13,7 +13,7 @@ from nib.changes import Changes, compare, differing, unified
 from nib.config import Config
 from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
 from nib.plan import make_plan
-from nib.render import NETWORK, UNITS, render
+from nib.render import NETWORK, NEWEST_SYSTEMD, UNITS, render
 from nib.router import ETC, Run, look, tell, try_out
 from nib.state import render_state
 from nib.status import STATUS_FILE, Status
@@ -61,7 +61,7 @@ def apply(config: Config, *, yes: bool) -> int:
     plan = make_plan(config)
     since_s = _agreed_s()
     with lock():
-        changes = compare(render(plan), ETC)
+        changes = compare(render(plan, host.systemd_of(ETC) or NEWEST_SYSTEMD), ETC)
         differ = differing(changes)
         sys.stdout.write(unified(changes, ETC))
         sys.stdout.flush()

@@ -10,6 +10,9 @@ from nib.plan import Plan, make_plan, to_json
 
 PROGRAM = "nib-gen"
 
+# The Debian 12 one, the oldest that the files are tested with.
+OLDEST_SYSTEMD = 252
+
 DESCRIPTION = """\
 Compile balance.yaml into the files of a router that balances over several ISPs:
 systemd-networkd, one nftables table, sysctl, units and the plan of nib-monitor.
@@ -63,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         "--schema", action="store_true", help="print the JSON Schema of balance.yaml for editors"
     )
     parser.add_argument("--json", action="store_true", help="with --show: the plan as JSON")
+    parser.add_argument(
+        "--systemd",
+        metavar="VERSION",
+        type=int,
+        help="the systemd that will read the files; the default is that of the system DIR is part "
+        "of, else the newest known",
+    )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser
 
@@ -71,6 +81,8 @@ def _run(parser: argparse.ArgumentParser) -> int:
     arguments = parser.parse_args()
     if arguments.json and not arguments.show:
         parser.error("--json belongs to --show")
+    if arguments.systemd is not None and arguments.systemd < OLDEST_SYSTEMD:
+        parser.error(f"--systemd: nib needs systemd {OLDEST_SYSTEMD} or newer")
     if arguments.diff and arguments.out is None:
         parser.error("--diff compares with a directory: add --out DIR, like --out /etc")
     if arguments.schema:
@@ -92,7 +104,7 @@ def _run(parser: argparse.ArgumentParser) -> int:
     if not arguments.out or "\0" in arguments.out:
         raise Wrong("--out needs the name of a directory")
     out = Path(arguments.out)
-    return _out(plan, out, check=arguments.check, diff=arguments.diff, name=name)
+    return _out(plan, out, arguments.systemd, check=arguments.check, diff=arguments.diff, name=name)
 
 
 def _show(plan: Plan, *, as_json: bool) -> int:
@@ -102,13 +114,13 @@ def _show(plan: Plan, *, as_json: bool) -> int:
     return FINE
 
 
-def _out(plan: Plan, out: Path, *, check: bool, diff: bool, name: str) -> int:
+def _out(plan: Plan, out: Path, systemd: int | None, *, check: bool, diff: bool, name: str) -> int:
     # jinja2, which --check and --show do without
     from nib.changes import compare, differing, summary, unified  # noqa: PLC0415
     from nib.install import write  # noqa: PLC0415
-    from nib.render import render  # noqa: PLC0415
+    from nib.render import NEWEST_SYSTEMD, render  # noqa: PLC0415
 
-    changes = compare(render(plan), out)
+    changes = compare(render(plan, systemd or host.systemd_of(out) or NEWEST_SYSTEMD), out)
     if check:
         host.say(f"{PROGRAM}: {name} is fine, and nothing is in its way in {out}")
         return FINE

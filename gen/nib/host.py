@@ -6,6 +6,7 @@ a person and an exit status; no traceback ever reaches one.
 
 import errno
 import os
+import re
 import shutil
 import signal
 import stat
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from nib.config import Config
 
@@ -40,6 +42,8 @@ class Refused(Exception):
 
 def guard(program: str, run: Callable[[], int]) -> int:
     """Run a program and return its exit status, whatever happens; complaints go to stderr."""
+    if sys.stdout is None:  # closed by whoever started us: nobody wants to read
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - open to the end
     for stream in (sys.stdout, sys.stderr):
         # A terminal of another encoding gets escapes instead of an error.
         if stream is not None and hasattr(stream, "reconfigure"):
@@ -49,8 +53,7 @@ def guard(program: str, run: Callable[[], int]) -> int:
             status = run()
         except SystemExit as end:  # argparse has said all there is to say
             status = end.code if isinstance(end.code, int) else FINE
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except (Wrong, Refused) as problem:
         say(f"{program}: {problem}")
         return problem.status
@@ -143,6 +146,24 @@ def _read(file: str, most: int) -> bytes:
         raise Refused(f"cannot read {file}: {reason(problem)}") from None
     except ValueError:
         raise Wrong("the name of FILE holds a character that no file name can hold") from None
+
+
+# -- the system that the files are for -----------------------------------------------------------
+
+
+def systemd_of(etc: Path) -> int | None:
+    """The version of the systemd that reads `etc`: of the system it is part of; None if of none.
+
+    Told by the name of systemd's own library, so that a system in a folder (an image, a chroot)
+    is asked and not the one that runs.
+    """
+    libraries = (
+        library
+        for folder in ("usr/lib/systemd", "usr/lib/*/systemd", "usr/lib64/systemd")
+        for library in (etc.resolve().parent).glob(f"{folder}/libsystemd-shared-*.so")
+    )
+    found = [re.match(r"libsystemd-shared-(\d+)", library.name) for library in libraries]
+    return max((int(match[1]) for match in found if match), default=None)
 
 
 # -- tools ---------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ class Plan:
     @property
     def devices(self) -> tuple[str, ...]:
         """Every device that nib names, uplinks first."""
-        return tuple(item.device for item in (*self.uplinks, *self.lans))
+        return (*(u.device for u in self.uplinks), *(lan.device for lan in self.lans))
 
 
 def make_plan(conf: Config) -> Plan:
@@ -385,7 +385,7 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
 
 def _firewall(conf: Config) -> Firewall:
     assert conf.firewall
-    devices = {item.name: item.device for item in (*conf.uplinks, *conf.lans)}
+    devices = {u.name: u.device for u in conf.uplinks} | {lan.name: lan.device for lan in conf.lans}
     lans = {lan.name for lan in conf.lans}
     pairs = {
         (devices[one], devices[other]): None

@@ -1,0 +1,20 @@
+"""Fixtures for tests that need the lab; `pytest_plugins = ["lab_fixtures"]` in conftest.py."""
+
+import os
+
+import pytest
+
+from lab.image import SUITES
+from lab.needs import missing
+
+
+@pytest.fixture(scope="session", params=sorted(SUITES))
+def suite(request: pytest.FixtureRequest) -> str:
+    """Each Debian that the lab boots.  Where it cannot, tests are skipped, but not if CI is set."""
+    name = str(request.param)
+    if lacking := missing(name):
+        sentence = f"the lab needs {', '.join(lacking)}"
+        if os.environ.get("CI"):
+            pytest.fail(sentence)
+        pytest.skip(sentence)
+    return name

@@ -1,0 +1,126 @@
+"""A lab whose router runs nib, and what must hold at the end of every test with one."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pytest
+
+from lab.errors import eventually
+from lab.isp import Isp
+from lab.world import Lab
+
+# Two providers as most people have them: one by DHCP, one static.
+HOME = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, weight: 3}
+  dsl: {device: wan2, address: 198.51.102.2/24, gateway: 198.51.102.1}
+lans:
+  home: {device: lan1, address: 192.168.10.1/24}
+"""
+HOME_ISPS = (Isp(), Isp("static"))
+# What tests wait for; people have the defaults.
+FAST = "probe: {interval: 100ms, timeout: 200ms, fall: 3, rise: 3}\n"
+
+# Old settings of networkd's own, and of the container: not about files that nib wrote.
+UNRELATED = re.compile(r"hostname|BPF|pids\.max|fd limit", re.IGNORECASE)
+
+Status = dict[str, dict[str, object]]
+
+
+class NibLab(Lab):
+    """A lab whose router was set up by `nib-gen --out /etc` and a boot, and by nothing else."""
+
+    def __init__(
+        self,
+        suite: str,
+        config: str = HOME + FAST,
+        isps: Sequence[Isp] = HOME_ISPS,
+        lans: int = 1,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(suite, isps, lans, nib=True, files=files)
+        self.configure(config)
+
+    def configure(self, config: str) -> None:
+        """Write balance.yaml and compile it into the router's /etc, as its user would."""
+        self.router.put("/etc/nib/balance.yaml", config)
+        self.router.run("nib-gen --out /etc")
+
+    def status(self) -> Status:
+        """status.json: what the monitor says of IPv4, by uplink."""
+        said = json.loads(self.router.read("/run/nib/status.json"))
+        return {uplink["name"]: uplink["families"][0] for uplink in said["uplinks"]}
+
+    def health(self) -> dict[str, object]:
+        """Every uplink's health."""
+        return {name: family["health"] for name, family in self.status().items()}
+
+    def until(self, within: float = 10, **health: str) -> None:
+        """Wait until the named uplinks are in these states."""
+        eventually(lambda: health.items() <= self.health().items(), within)
+
+    def start(self, **health: str) -> None:
+        """Boot, and wait until the named uplinks are as said (all up, if none is named)."""
+        self.router.boot()
+        wanted = health or dict.fromkeys(self.plan_names(), "up")
+        self.until(within=20, **wanted)
+
+    def plan_names(self) -> list[str]:
+        """The uplinks' names."""
+        return [
+            uplink["name"]
+            for uplink in json.loads(self.router.read("/etc/nib/plan.json"))["uplinks"]
+        ]
+
+    def listing(self) -> str:
+        """Rules, nib's routes and nib's table as the kernel has them, without what counts time."""
+        commands = (
+            "ip -4 rule",
+            "ip -4 route show table all | grep -E '^default|^[0-9].* dev'",
+            "nft -s list table inet nib | grep -v 'expires'",
+        )
+        return self.router.run("; ".join(commands))
+
+    def settled(self, expected: str, within: float = 1.0) -> None:
+        """Wait until the kernel has again what `listing` said."""
+
+        def same() -> bool:
+            assert sorted(self.listing().splitlines()) == sorted(expected.splitlines())
+            return True
+
+        eventually(same, within)
+
+    def check(self) -> None:
+        """What must hold whatever a test did."""
+        assert self.spoofed() == {}
+        assert [isp.ipv6_packets for isp in self.isps] == [0] * len(self.isps)
+        if self.router.booted:
+            assert self.router.run("systemctl --failed --no-legend") == ""
+            assert self.complaints() == []
+
+    def complaints(self) -> list[str]:
+        """networkd's warnings since the boot about files."""
+        said = self.router.run("journalctl -b -u systemd-networkd -p warning -o cat --no-pager")
+        return [line for line in said.splitlines() if line and not UNRELATED.search(line)]
+
+
+Routers = Callable[..., NibLab]
+
+
+@pytest.fixture
+def routers(suite: str) -> Iterator[Routers]:
+    """Make labs with nib; each is checked and ended after the test."""
+    made: list[NibLab] = []
+
+    def make(*args: object, **kwargs: object) -> NibLab:
+        made.append(NibLab(suite, *args, **kwargs))  # type: ignore[arg-type]
+        return made[-1]
+
+    try:
+        yield make
+        for lab in made:
+            lab.check()
+    finally:
+        for lab in made:
+            lab.close()

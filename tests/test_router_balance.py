@@ -1,0 +1,95 @@
+"""Who carries what: shares, modes, and flows that stay where they began."""
+
+import pytest
+
+from lab.isp import Isp
+from lab.stats import chi_square_p
+from lab.traffic import connections, flow, server
+from nib_lab import FAST, HOME, Routers
+
+pytestmark = pytest.mark.lab
+
+CHANCE = 1e-6
+THREE = (Isp(), Isp("static"), Isp())
+
+
+def test_new_flows_are_shared_by_weight_and_weight_0_carries_none(routers: Routers) -> None:
+    lab = routers(
+        HOME.replace("lans:", "  spare: {device: wan3, address: dhcp, weight: 0}\nlans:") + FAST,
+        THREE,
+    )
+    lab.start()
+    weights = {"isp1": 3.0, "isp2": 1.0}
+    for node, proto in ((lab.lans[0], "tcp"), (lab.lans[0], "udp"), (lab.router, "tcp")):
+        shares = lab.by_isp(connections(node, 2000, proto))
+        assert sum(shares.values()) == 2000
+        assert chi_square_p(shares, weights) > CHANCE, f"{node} {proto}: {shares}"
+
+
+def test_failover_uses_only_the_best(routers: Routers) -> None:
+    lab = routers("mode: failover\n" + HOME + FAST)
+    lab.start()
+    for node, proto in ((lab.lans[0], "tcp"), (lab.lans[0], "udp"), (lab.router, "tcp")):
+        assert lab.by_isp(connections(node, 200, proto)) == {"isp1": 200}
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    assert lab.by_isp(connections(lab.lans[0], 200)) == {"isp2": 200}
+    lab.isps[0].restore()
+    lab.until(cable="up")
+    assert lab.by_isp(connections(lab.lans[0], 200)) == {"isp1": 200}
+
+
+def test_a_lower_tier_waits_until_the_first_is_dead(routers: Routers) -> None:
+    lab = routers(
+        HOME.replace("lans:", "  lte: {device: wan3, address: dhcp, tier: 2}\nlans:") + FAST, THREE
+    )
+    lab.start()
+    assert set(lab.by_isp(connections(lab.lans[0], 300))) == {"isp1", "isp2"}
+    for isp in lab.isps[:2]:
+        isp.fail()
+    lab.until(cable="down", dsl="down")
+    assert lab.by_isp(connections(lab.lans[0], 300)) == {"isp3": 300}
+
+
+def test_a_flow_stays_on_its_uplink_for_its_life(routers: Routers) -> None:
+    lab = routers()
+    lab.start()
+    tcp = [flow(lab.lans[0]) for _ in range(8)]
+    udp = [flow(lab.lans[0], "udp") for _ in range(8)]
+    assert sum(connections(lab.lans[0], 1000).values()) == 1000
+    records = [recording.stop() for recording in (*tcp, *udp)]
+    assert {len(record.seen) for record in records} == {1}
+    assert {lab.isp_of(record.seen[0]).name for record in records} == {"isp1", "isp2"}
+    assert [record.gaps_over(0.5) for record in records if record.gaps_over(0.5)] == []
+
+
+def test_answers_to_inbound_connections_leave_by_the_uplink_they_came_in_by(
+    routers: Routers,
+) -> None:
+    # A wrong way out would carry the other provider's address: dropped, and counted as spoofed.
+    lab = routers(
+        HOME
+        + FAST
+        + "firewall: {allow: [{protocol: tcp, port: 5000}, {protocol: udp, port: 5001}]}\n"
+    )
+    lab.start()
+    with server(lab.router, tcp=[5000]):
+        for isp in lab.isps:
+            to = isp.router_address
+            assert connections(lab.inet, 100, dst=to, port=5000).total() == 100
+            seen = connections(lab.inet, 100, dst=to, port=5000)
+            assert set(seen) == {lab.inet.address}
+    for isp in lab.isps:
+        lab.inet.run(f"ping -c 3 -i 0.1 -W 1 {isp.router_address}")
+
+
+def test_a_single_host_without_lans_balances_its_own(routers: Routers) -> None:
+    lab = routers(HOME.partition("lans:")[0] + FAST)
+    lab.start()
+    shares = lab.by_isp(connections(lab.router, 1000))
+    assert chi_square_p(shares, {"isp1": 3.0, "isp2": 1.0}) > CHANCE, shares
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    assert lab.by_isp(connections(lab.router, 100)) == {"isp2": 100}
+    # and it forwards for nobody
+    assert lab.router.run("sysctl -n net.ipv4.ip_forward").strip() == "0"

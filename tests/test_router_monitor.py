@@ -1,0 +1,83 @@
+"""Without the monitor the last good state goes on; with it again nothing breaks."""
+
+import pytest
+
+from lab.errors import eventually
+from lab.traffic import connections, flow
+from nib_lab import FAST, HOME, Routers
+
+pytestmark = pytest.mark.lab
+
+EVEN = HOME.replace(", weight: 3", "")
+STOP = "systemctl stop nib-monitor.service"
+# as a crash: systemd is kept from starting it again
+KILL = (
+    "mkdir -p /run/systemd/system/nib-monitor.service.d && "
+    "printf '[Service]\\nRestart=no\\n' > /run/systemd/system/nib-monitor.service.d/no.conf && "
+    "systemctl daemon-reload && systemctl kill -s KILL nib-monitor.service && "
+    "while systemctl is-active -q nib-monitor.service; do sleep 0.1; done"
+)
+
+
+@pytest.mark.parametrize("end", [STOP, KILL], ids=["stop", "kill"])
+def test_without_the_monitor_balancing_and_carrier_failover_go_on(
+    routers: Routers, end: str
+) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    lab.router.run(end)
+    assert set(lab.by_isp(connections(lab.lans[0], 100))) == {"isp1", "isp2"}
+    assert connections(lab.router, 50).total() == 50
+    for dead, well in (lab.isps, reversed(lab.isps)):
+        dead.unplug()
+        eventually(
+            lambda w=well: lab.by_isp(connections(lab.lans[0], 40, timeout=0.5)) == {w.name: 40}, 5
+        )
+        assert lab.by_isp(connections(lab.router, 40)) == {well.name: 40}
+        dead.plug()
+        eventually(
+            lambda: set(lab.by_isp(connections(lab.lans[0], 60, timeout=0.5))) == {"isp1", "isp2"},
+            10,
+        )
+    lab.router.run("systemctl reset-failed nib-monitor.service || true")
+
+
+@pytest.mark.parametrize("end", [STOP, KILL], ids=["stop", "kill"])
+def test_a_restart_breaks_nothing_and_a_dead_uplink_stays_dead(routers: Routers, end: str) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    tcp, udp = flow(lab.lans[0]), flow(lab.lans[0], "udp")
+    own = flow(lab.router)
+    since = lab.status()["cable"]["since_s"]
+    state = lab.listing()
+    lab.router.run(end)
+    assert lab.by_isp(connections(lab.lans[0], 100)) == {"isp2": 100}
+    assert lab.by_isp(connections(lab.router, 50)) == {"isp2": 50}
+    lab.router.run(
+        "systemctl reset-failed nib-monitor.service; systemctl start nib-monitor.service"
+    )
+    assert lab.by_isp(connections(lab.lans[0], 100)) == {"isp2": 100}
+    lab.settled(state, within=2)
+    assert lab.status()["cable"]["since_s"] == since
+    for recording in (tcp, udp, own):
+        record = recording.stop()
+        assert record.resets == 0 and len(record.seen) == 1
+        assert record.gaps_over(0.5) == ()
+
+
+def test_the_monitor_killed_comes_back_by_itself(routers: Routers) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    before = lab.router.run("systemctl show -P MainPID nib-monitor.service")
+    lab.router.run("systemctl kill -s KILL nib-monitor.service")
+    eventually(
+        lambda: (
+            lab.router.run("systemctl show -P MainPID nib-monitor.service") not in (before, "0\n")
+        ),
+        5,
+    )
+    lab.isps[1].fail()
+    lab.until(dsl="down")
+    assert lab.by_isp(connections(lab.lans[0], 100)) == {"isp1": 100}

@@ -1,0 +1,96 @@
+"""What the outside finds: only what `firewall.allow` opens."""
+
+import pytest
+
+from lab.traffic import connections, scan, server
+from nib_lab import FAST, HOME, Routers
+
+pytestmark = pytest.mark.lab
+
+EVEN = HOME.replace(", weight: 3", "")
+TCP = (22, 23, 25, 53, 80, 111, 443, 2222, 5000, 8080)
+UDP = (53, 67, 68, 123, 161, 500, 5001, 51820)
+
+
+def test_a_scan_finds_ssh_alone_by_default(routers: Routers) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    lan = lab.lans[0]
+    for isp in lab.isps:
+        isp.expose(lan.network)
+    with server(lab.router, tcp=TCP), server(lan, tcp=TCP):
+        for isp in lab.isps:
+            found = scan(lab.inet, isp.router_address, TCP, UDP, timeout=0.5)
+            assert found.ports("open") == ("tcp/22",)
+            assert found.ports("refused") == ()
+        for target in (lan.address, lan.router_address):
+            found = scan(lab.inet, target, TCP, UDP, timeout=0.5)
+            # the last provider that exposed the prefix leads here; its ssh is the router's own
+            expected = ("tcp/22",) if target == lan.router_address else ()
+            assert found.ports("open") == expected
+            assert found.ports("refused") == ()
+        # from inside the router is open, and says so where nothing listens
+        inside = scan(lan, lan.router_address, (22, 80, 81), timeout=0.5)
+        assert inside.tcp == {22: "open", 80: "open", 81: "refused"}
+
+
+def test_only_what_is_allowed_is_open(routers: Routers) -> None:
+    allow = (
+        "firewall: {allow: [{protocol: tcp, port: [80, 5000-5001], uplinks: [dsl]}, "
+        "{protocol: tcp, port: 443, source: 203.0.113.11}]}\n"
+    )
+    lab = routers(EVEN + FAST + allow)
+    lab.start()
+    with server(lab.router, tcp=TCP):
+        one, two = (isp.router_address for isp in lab.isps)
+        assert scan(lab.inet, one, TCP, timeout=0.5).ports("open") == ()
+        assert scan(lab.inet, two, TCP, timeout=0.5).ports("open") == ("tcp/80", "tcp/5000")
+
+
+def test_ssh_is_rate_limited_for_each_source(routers: Routers) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    to = lab.isps[1].router_address
+    with server(lab.router, tcp=[22]):
+        tried = connections(lab.inet, 30, dst=to, port=22, concurrency=30, timeout=0.8)
+        # 5 at once; the retries of the others find that a minute is long
+        assert tried[lab.inet.address] in (5, 6)
+        assert tried["timeout"] == 30 - tried[lab.inet.address]
+
+
+def test_the_lans_reach_what_their_forwarding_groups_say(routers: Routers) -> None:
+    config = (
+        EVEN
+        + "  guests: {device: lan2, address: 192.168.20.1/24}\n"
+        + "forwarding: [[home, ':uplinks'], [guests, dsl]]\n"
+        + FAST
+    )
+    lab = routers(config, lans=2)
+    lab.start()
+    home, guests = lab.lans
+    with server(home, tcp=[5000]), server(guests, tcp=[5000]):
+        assert set(lab.by_isp(connections(home, 60))) == {"isp1", "isp2"}
+        across = connections(guests, 5, dst=home.address, port=5000, timeout=0.5)
+        assert not any(seen.startswith("192.168.") for seen in across)
+        across = connections(home, 5, dst=guests.address, port=5000, timeout=0.5)
+        assert not any(seen.startswith("192.168.") for seen in across)
+        assert set(lab.by_isp(connections(guests, 60, timeout=0.5))) <= {
+            "isp2",
+            "EHOSTUNREACH",
+            "refused",
+            "timeout",
+        }
+
+
+def test_firewall_off_leaves_filtering_to_others_and_still_balances(routers: Routers) -> None:
+    lab = routers(EVEN + FAST + "firewall: off\n")
+    lab.start()
+    with server(lab.router, tcp=[5000]):
+        for isp in lab.isps:
+            assert (
+                connections(lab.inet, 20, dst=isp.router_address, port=5000)[lab.inet.address] == 20
+            )
+    assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    assert lab.by_isp(connections(lab.lans[0], 60)) == {"isp2": 60}

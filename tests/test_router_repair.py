@@ -1,0 +1,107 @@
+"""What others do to the router's state is right again within a second, dead uplinks stay dead."""
+
+import pytest
+
+from lab.errors import eventually
+from lab.traffic import connections, flow, fresh
+from nib_lab import FAST, HOME, NibLab, Routers
+
+pytestmark = pytest.mark.lab
+
+EVEN = HOME.replace(", weight: 3", "")
+
+RELOADS = {
+    "networkctl reload": "networkctl reload",
+    "restart networkd": "systemctl restart systemd-networkd.service",
+    "reload the table": "systemctl reload nib-nftables.service",
+}
+REMOVALS = {
+    "flush ruleset": "nft flush ruleset",
+    "delete the table": "nft delete table inet nib",
+    "a map element": "nft delete element inet nib restore4 { 0x$(ip -4 rule | "
+    "sed -n 's/.*fwmark 0x\\([0-9a-f]*\\)\\/.*lookup 70.*/\\1/p' | head -n 1) }",
+    "a rule of the table": "nft flush chain inet nib mark_forwarded",
+    "the balance route": "ip route flush table 7000",
+    "an uplink's route": "ip route del default dev wan2 table "
+    "$(ip -4 rule | sed -n 's/.*oif wan2 lookup \\([0-9]*\\).*/\\1/p')",
+    "a route of a lease": "ip route del default dev wan1 table "
+    "$(ip -4 rule | sed -n 's/.*oif wan1 lookup \\([0-9]*\\).*/\\1/p')",
+    "main's default": "ip route del default dev wan2",
+    "a mark's rule": "ip rule del pref $(ip -4 rule | "
+    "sed -n 's/^\\([0-9]*\\):.*fwmark.*lookup 70.*/\\1/p' | head -n 1)",
+    "a device's rule": "ip rule del pref $(ip -4 rule | "
+    "sed -n 's/^\\([0-9]*\\):.*oif wan2.*/\\1/p')",
+    "an address's rule": "ip rule del from 198.51.102.2",
+    "the first rule": "ip rule del pref 30000",
+    "the routing guard": "ip rule del pref 30480; ip rule del pref 30480",
+    "the balance rule": "ip rule del pref 30500",
+}
+
+
+def essence(lab: NibLab) -> list[str]:
+    """The listing, whoever put things there."""
+    text = lab.listing()
+    for origin in ("static", "dhcp", "110"):
+        text = text.replace(f" proto {origin}", "")
+    lines = [line.partition(" src ")[0].strip() for line in text.splitlines()]
+    return sorted(line.replace("lookup main unreachable", "unreachable") for line in lines)
+
+
+def unmoved(lab: NibLab, before: list[str]) -> bool:
+    assert essence(lab) == before
+    return True
+
+
+def test_reloads_disturb_nothing_and_resurrect_nobody(routers: Routers) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    before = essence(lab)
+    tcp, udp = flow(lab.lans[0]), flow(lab.lans[0], "udp")
+    stream = fresh(lab.lans[0], every=0.02, timeout=0.5)
+    for command in RELOADS.values():
+        lab.router.run(command)
+        assert lab.by_isp(connections(lab.lans[0], 100)) == {"isp2": 100}
+        eventually(lambda: unmoved(lab, before), 2)
+    assert stream.stop().failed == ()
+    for record in (tcp.stop(), udp.stop()):
+        assert record.resets == 0 and len(record.seen) == 1
+        assert record.gaps_over(0.5) == ()
+
+
+def test_what_others_remove_is_put_back_within_a_second(routers: Routers) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    before = essence(lab)
+    for name, command in REMOVALS.items():
+        lab.router.run(command)
+        try:
+            eventually(lambda: unmoved(lab, before), 1)
+        except Exception as problem:
+            raise AssertionError(f"{name}: {problem}") from problem
+        shares = lab.by_isp(connections(lab.lans[0], 40))
+        assert shares == {"isp2": 40}, f"{name}: {shares}"
+        assert lab.health() == {"cable": "down", "dsl": "up"}, name
+    lab.isps[0].restore()
+    lab.until(cable="up")
+    assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
+    # networkd's own comes back in the end, and what the monitor lent is taken away again
+    lab.router.run("systemctl restart systemd-networkd.service")
+    lab.until(cable="up", dsl="up")
+
+
+def test_a_flushed_ruleset_leaks_nothing(routers: Routers) -> None:
+    # the monitor is away, so nothing puts the table back: the routing guard alone stands
+    lab = routers(EVEN + FAST)
+    lab.start()
+    flows = [flow(lab.lans[0]), flow(lab.lans[0], "udp"), flow(lab.lans[0], "ping")]
+    lab.router.run("systemctl stop nib-monitor.service && nft flush ruleset")
+    assert not set(lab.by_isp(connections(lab.lans[0], 20, timeout=0.3))) & {"isp1", "isp2"}
+    lab.router.run("systemctl reload nib-nftables.service && systemctl start nib-monitor.service")
+    lab.until(cable="up", dsl="up")
+    assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
+    for recording in flows:
+        recording.stop()
