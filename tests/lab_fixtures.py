@@ -1,4 +1,7 @@
-"""Fixtures for tests that need the lab; `pytest_plugins = ["lab_fixtures"]` in conftest.py."""
+"""Fixtures for tests that need the lab.
+
+pytest_plugins = ["lab_fixtures"]       in a test module, or once in conftest.py
+"""
 
 import os
 

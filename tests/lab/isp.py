@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -167,11 +169,14 @@ class Provider(Node):
             f"  ip -n {self} address replace $address/24 dev cpe\n"
             "done"
         )
+        # One link-local address, and one that can be told: it is the gateway of announcements.
+        self.run("ip link set cpe addrgenmode none")
         if self.spec.ipv6 != "none":
             self.run(f"ip address add {self.gateway6}/64 dev cpe")
             self.run(f"ip address add fe80::{self.number}/64 dev cpe")
-        self.plug()
+        # Ready before anybody can ask: a question that is not heard is asked again seconds later.
         self._serve()
+        self.plug()
 
     def detach(self) -> None:
         """Take the device away: the router does not have it any more."""
@@ -204,7 +209,7 @@ class Provider(Node):
     def _serve(self) -> None:
         """Start answering DHCP and announcing the IPv6 network, if this provider does."""
         argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--pid-file="]
-        argv += ["--port=0", "--interface=cpe", "--bind-interfaces", "--user=root"]
+        argv += ["--port=0", "--interface=cpe", "--bind-dynamic", "--user=root"]
         argv += ["--log-dhcp", "--log-facility=-", "--leasefile-ro", "--dhcp-authoritative"]
         # It would ask for three seconds whether somebody has the address already.
         argv += ["--no-ping"]
@@ -249,10 +254,10 @@ class Provider(Node):
         self._nft(f"flush set inet lab own4\nadd element inet lab own4 {{ {self.network} }}\n")
         self._announce(self.network, f"{CORE}.{self.number}.1")
         self._inet.run(f"ip route del {old_network}")
+        self._serve()
         if by == "carrier":
             self.plug()
-        self._serve()
-        if by == "reconfigure":
+        else:
             self._router.run(f"networkctl reconfigure {self.device}")
 
     def move_gateway(self, last: int) -> None:
@@ -296,10 +301,19 @@ class Provider(Node):
         """End `fail` and `lose`."""
         self._nft("flush chain inet lab fault\ntable netdev lab\ndelete table netdev lab\n")
 
-    def expose(self, prefix: str) -> None:
+    @contextmanager
+    def exposed(self, prefix: str) -> Iterator[None]:
         """Route a prefix behind the router from the internet to it, as no provider should."""
         self._announce(prefix, f"{CORE}.{self.number}.1")
         self.run(f"ip route replace {prefix} via {self.router_address} dev cpe")
+        # Answers are to be seen, too: for once that source is not a false one.
+        self._nft(f"add element inet lab own4 {{ {prefix} }}\n")
+        try:
+            yield
+        finally:
+            self._nft(f"delete element inet lab own4 {{ {prefix} }}\n")
+            self.run(f"ip route delete {prefix}")
+            self._inet.run(f"ip route delete {prefix}")
 
     # -- what it saw
 

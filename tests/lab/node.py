@@ -51,6 +51,7 @@ class Holder:
     """The namespaces of one lab; they last as long as this object is not closed."""
 
     def __init__(self) -> None:
+        self._processes: list[Process] = []
         pid = os.getpid()
         self.tag = f"{keeper.PREFIX}-{pid}-{keeper.start_time(pid)}-{next(_counter)}"
         # Only this process has the writing end of the pipe, and the kernel closes it at the latest.
@@ -78,10 +79,21 @@ class Holder:
         self._keeper.stdin.close()
         self._keeper.wait()
         self._keeper.stdout.close()
+        for process in self._processes:
+            process.wait(10)
+
+    def start(self, enter: Sequence[str], argv: Sequence[str], stdin: bytes = b"") -> "Process":
+        """Start a program by way of another one that enters its surroundings."""
+        for ended in [process for process in self._processes if not process.running]:
+            ended.wait(0)
+            self._processes.remove(ended)
+        process = Process(enter, argv, stdin)
+        self._processes.append(process)
+        return process
 
     def run(self, command: str) -> str:
         """Run a shell command among the lab's mounts and processes, but in no node's network."""
-        return checked("lab", command, Process(self.enter, ["sh", "-euc", command]).finish(60))
+        return checked("lab", command, self.start(self.enter, ["sh", "-euc", command]).finish(60))
 
     @property
     def enter(self) -> list[str]:
@@ -117,6 +129,8 @@ class Process:
         )
         assert self._process.stdin is not None
         self._stdin = self._process.stdin
+        # Of what has ended: what it said.  Open files are for what has not.
+        self._said: tuple[str, str] | None = None
         if stdin:
             with contextlib.suppress(BrokenPipeError):
                 self._stdin.write(stdin)
@@ -138,11 +152,11 @@ class Process:
 
     def out(self) -> str:
         """What it wrote to standard output until now."""
-        return _content(self._out)
+        return self._said[0] if self._said else _content(self._out)
 
     def err(self) -> str:
         """What it wrote to standard error until now."""
-        return _content(self._err)
+        return self._said[1] if self._said else _content(self._err)
 
     def finish(self, within: float) -> Done:
         """Close its standard input and wait for its own end."""
@@ -156,7 +170,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self.stop(signal.SIGKILL)
             raise LabError(f"{self.argv}: no end within {within:g} s: {self.err()}") from None
-        self._close_stdin()
+        self._keep_what_it_said()
         return Done(code, self.out(), self.err())
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
@@ -168,7 +182,14 @@ class Process:
             except subprocess.TimeoutExpired:
                 self._signal(signal.SIGKILL)
                 self._process.wait()
+        self._keep_what_it_said()
+
+    def _keep_what_it_said(self) -> None:
         self._close_stdin()
+        if self._said is None:
+            self._said = (self.out(), self.err())
+            self._out.close()
+            self._err.close()
 
     def _close_stdin(self) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -201,7 +222,7 @@ class Node:
     def start(self, *argv: str, stdin: str = "") -> Process:
         """Start a program of this host in the node."""
         inside = ["ip", "netns", "exec", self.name, *argv]
-        return Process(self.holder.enter, inside, stdin.encode())
+        return self.holder.start(self.holder.enter, inside, stdin.encode())
 
     def attempt(self, command: str, *, stdin: str = "", timeout: float = 60) -> Done:
         """Run a shell command and say how it ended."""

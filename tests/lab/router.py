@@ -62,7 +62,7 @@ class Router(Node):
         self.create(("net.ipv4.conf.all.forwarding=0",))
         self.plug()
         start = time.monotonic()
-        self._nspawn = Process(self.holder.enter_group, self._command())
+        self._nspawn = self.holder.start(self.holder.enter_group, self._command())
 
         def up() -> bool:
             self._leader = self._find_leader()
@@ -115,6 +115,13 @@ class Router(Node):
             raise LabError(str(problem)) from problem
         raise LabError("systemd-nspawn has not started the router yet")
 
+    @property
+    def pid(self) -> int:
+        """The pid of the router's first process, among the lab's processes."""
+        status = Path(f"/proc/{self._leader}/status").read_text()
+        pids = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
+        return int(pids[-2])
+
     def shutdown(self, within: float = 30) -> None:
         """Power off in good order; the files stay."""
         if not self.booted or self._nspawn is None:
@@ -154,10 +161,10 @@ class Router(Node):
     def _inside(self, argv: Iterable[str], stdin: bytes) -> Process:
         clean = ["env", "-i", *ENVIRONMENT, *argv]
         if not self.booted:
-            return Process(self.holder.enter, ["chroot", ROOT, *clean], stdin)
+            return self.holder.start(self.holder.enter, ["chroot", ROOT, *clean], stdin)
         enter = ["nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--net"]
         enter += ["--pid", "--cgroup", "--root", "--wd", "--"]
-        return Process(enter, clean, stdin)
+        return self.holder.start(enter, clean, stdin)
 
     def attempt(self, command: str, *, stdin: str = "", timeout: float = 60) -> Done:
         """Run a shell command in the system (before it boots: on its files only)."""
