@@ -265,8 +265,9 @@ class _Reader:
         """The names that a list means, each once, in the order of the list."""
         known = {name: None for names in kinds.values() for name in names}
         result: dict[str, None] = {}
+        seen: set[str | None] = set()  # None is what the shape has refused already
         for i, name in enumerate(group):
-            if name is not None and name in group[:i]:
+            if name in seen and name is not None:
                 self.say((*path, i), f"{shown(name)} is given twice")
             elif name in kinds:
                 result.update(dict.fromkeys(kinds[name]))
@@ -278,6 +279,7 @@ class _Reader:
                 if not hint and known:
                     hint = f"there is {_some(known)}"
                 self.say((*path, i), f"no {what} is called {shown(name)}", hint)
+            seen.add(name)
         if group and not result and kinds[":uplinks"] and all(name in kinds for name in group):
             self.say(path, "names nothing: there are no lans", "add a lan or remove this group")
         return tuple(result)

@@ -108,15 +108,15 @@ def _excerpt(line: str, column: int) -> tuple[str, int]:
 
     A tab becomes one space and any other unprintable character one `\\ufffd`, so that columns hold.
     """
-    line = "".join(c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in line).rstrip()
     at = column - 1
     start = max(0, at - _WIDTH // 2) if len(line) > _WIDTH else 0
     part = line[start : start + _WIDTH]
+    part = "".join(c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in part)
     if start + _WIDTH < len(line):
         part = part[:-1] + "…"
     if start:
         part = "…" + part[1:]
-    return part, sum(_columns(c) for c in part[: at - start].ljust(at - start))
+    return part.rstrip(), sum(_columns(c) for c in part[: at - start].ljust(at - start))
 
 
 def _columns(character: str) -> int:
