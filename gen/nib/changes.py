@@ -121,13 +121,18 @@ def holds(out: Path, path: str, wanted: Content) -> bool:
 
 def _check_out(out: Path) -> None:
     """`out` is a directory, or can become one."""
+    try:
+        out.lstat()
+    except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            raise Wrong(f"--out {out}: {reason(problem)}") from None
     nearest = out
     while not os.path.lexists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent
     try:
         is_directory = stat.S_ISDIR(nearest.stat().st_mode)
     except OSError as problem:
-        if problem.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
+        if problem.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
             raise Wrong(f"--out {out}: {nearest} leads nowhere ({reason(problem)})") from None
         raise
     if not is_directory:

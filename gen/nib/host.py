@@ -160,7 +160,7 @@ def systemd_of(etc: Path) -> int | None:
     libraries = (
         library
         for folder in ("usr/lib/systemd", "usr/lib/*/systemd", "usr/lib64/systemd")
-        for library in (etc.resolve().parent).glob(f"{folder}/libsystemd-shared-*.so")
+        for library in Path(os.path.realpath(etc)).parent.glob(f"{folder}/libsystemd-shared-*.so")
     )
     found = [re.match(r"libsystemd-shared-(\d+)", library.name) for library in libraries]
     return max((int(match[1]) for match in found if match), default=None)

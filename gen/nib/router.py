@@ -1,7 +1,6 @@
 """The running router: try a table out, see how it is, change it or put it back."""
 
 import os
-import re
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,9 +18,6 @@ from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE,
 ETC = Path("/etc")
 
 TABLES = ("inet nib", "inet nib_stopped")
-
-# What nft says of an object that exists with another type, hook or family of keys.
-_OTHER_TYPE = re.compile(r"File exists|Operation not supported|Device or resource busy")
 
 _REMAKE = "table inet nib\ndelete table inet nib\n"
 
@@ -56,10 +52,10 @@ def try_out(changes: Changes, state: str) -> bool:
         live = command(("nft", "-c", "-f", str(files["nib.nft"])), within_s=30)
         if not live.status:
             return False
-        if _OTHER_TYPE.search(live.said):
-            anew = command(("nft", "-c", "-f", str(files["new.nft"])), within_s=30)
-            if not anew.status:
-                return True
+        # An empty kernel takes the table, this one does not, but would without the old one: an
+        # object exists under the same name with another type.
+        if not command(("nft", "-c", "-f", str(files["new.nft"])), within_s=30).status:
+            return True
         raise Refused(
             f"the running firewall refuses the new table; nothing was changed:\n{live.said}"
         )
@@ -131,8 +127,11 @@ class Run:
             except (Refused, OSError, KeyboardInterrupt) as problem:
                 why = str(problem) or "interrupted"
                 with _deaf():
-                    failed = self._back()
-                raise Refused(_verdict(why, failed)) from None
+                    undo = self._written()
+                    failed = self._back(undo)
+                if undo or self.touched:
+                    why += _verdict(failed)
+                raise Refused(why) from None
 
     def _do(self, step: Step) -> None:
         tell(f"{step.says}: {' '.join(step.command)}")
@@ -155,14 +154,14 @@ class Run:
         _replace(path, self.state)
         self.state_written = True
 
-    def _back(self) -> list[str]:
+    def _back(self, undo: Changes) -> list[str]:
         """Undo everything; what could not be undone."""
         failed: list[str] = []
 
         for step in steps.stop_new(self.before.inactive, self.touched):
             with _attempt(step.says, failed):
                 _must(step.command, step.within_s)
-        if undo := self._written():
+        if undo:
             with _attempt("the previous files return", failed):
                 write(undo, ETC)
         if self.state_written:
@@ -245,10 +244,10 @@ def _replace(path: Path, text: str) -> None:
         raise Refused(f"cannot write {path}: {reason(problem)}") from None
 
 
-def _verdict(why: str, failed: list[str]) -> str:
+def _verdict(failed: list[str]) -> str:
     if not failed:
-        return f"{why}\nall is as before: the previous files are back and loaded"
-    return f"{why}\nand this could not be put back:\n" + "\n".join(f"  {line}" for line in failed)
+        return "\nall is as before: the previous files are back and loaded"
+    return "\nand this could not be put back:\n" + "\n".join(f"  {line}" for line in failed)
 
 
 @contextmanager

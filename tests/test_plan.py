@@ -1,0 +1,155 @@
+"""Every number is chosen once: unique, stable, under the mask, and it survives plan.json."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import samples
+from nib.plan import (
+    VERSION,
+    Plan,
+    assign_ids,
+    from_json,
+    highest_id,
+    make_plan,
+    split_mask,
+    to_json,
+)
+
+NAMES = st.lists(
+    st.from_regex(r"[a-z][a-z0-9_]{0,14}", fullmatch=True), min_size=1, max_size=62, unique=True
+)
+MASKS = st.builds(
+    lambda width, shift: ((1 << width) - 1) << shift, st.integers(3, 8), st.integers(0, 24)
+)
+
+
+@given(NAMES, st.data())
+def test_ids_are_unique_and_honour_pins(names: list[str], data: st.DataObject) -> None:
+    pinned = data.draw(st.sets(st.sampled_from(names)))
+    numbers = data.draw(st.permutations(range(1, 63)))
+    wanted = {name: numbers[i] if name in pinned else None for i, name in enumerate(names)}
+    ids = assign_ids(wanted, last=62)
+    assert len(set(ids.values())) == len(names)
+    assert all(1 <= number <= 62 for number in ids.values())
+    assert all(ids[name] == wanted[name] for name in pinned)
+
+
+@given(NAMES, st.randoms())
+def test_order_changes_no_id(names: list[str], random: st.DataObject) -> None:
+    shuffled = list(names)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert assign_ids(dict.fromkeys(names), 62) == assign_ids(dict.fromkeys(shuffled), 62)
+
+
+def test_a_new_uplink_moves_no_other() -> None:
+    """As long as their slots do not meet, which for the names people choose is rare."""
+    few = assign_ids(dict.fromkeys(("cable", "dsl")), 62)
+    more = assign_ids(dict.fromkeys(("aaa", "cable", "dsl", "lte")), 62)
+    assert {name: more[name] for name in few} == few
+
+
+def test_an_uplink_that_goes_moves_no_other() -> None:
+    names = ("cable", "dsl", "fiber", "lte")
+    ids = assign_ids(dict.fromkeys(names), 62)
+    for gone in names:
+        rest = [name for name in names if name != gone]
+        assert assign_ids(dict.fromkeys(rest), 62) == {name: ids[name] for name in rest}
+
+
+def test_too_many_uplinks() -> None:
+    with pytest.raises(ValueError, match="63 uplinks"):
+        assign_ids({f"u{number}": None for number in range(63)}, 62)
+
+
+@given(MASKS)
+def test_marks_stay_under_the_mask(mask: int) -> None:
+    marks = split_mask(mask)
+    assert marks.id_mask | marks.block == mask
+    assert marks.id_mask & marks.block == 0
+    assert marks.keep == mask ^ 0xFFFFFFFF
+    assert marks.local & ~mask == 0
+    shift = (mask & -mask).bit_length() - 1
+    assert highest_id(mask) << shift < marks.local
+
+
+def _unique(plan: Plan) -> None:
+    for kind in ("id", "mark", "table", "metric", "device", "name"):
+        values = [getattr(uplink, kind) for uplink in plan.uplinks]
+        assert len(set(values)) == len(values), kind
+    for uplink in plan.uplinks:
+        assert uplink.mark & ~plan.marks.id_mask == 0
+        assert uplink.mark not in (0, plan.marks.local)
+        assert uplink.table != plan.balance_table
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 62))
+def test_everything_in_a_plan_is_unique(count: int) -> None:
+    plan = samples.plan(samples.uplinks(count))
+    _unique(plan)
+    ordered = [rule.priority for rule in plan.rules]
+    assert ordered == sorted(ordered)
+    assert len({rule.priority for rule in plan.rules}) == len(plan.rules)
+    assert ordered[-1] < 32766
+
+
+def test_the_mask_moves_the_marks() -> None:
+    plan = make_plan(replace(samples.config(), mask=0x7F00))
+    _unique(plan)
+    assert {uplink.mark & 0xFF for uplink in plan.uplinks} == {0}
+
+
+def test_the_preferred_uplink_has_the_lowest_metric() -> None:
+    plan = samples.plan(
+        "uplinks:\n"
+        "  a: {device: wan1, address: dhcp, weight: 0}\n"
+        "  b: {device: wan2, address: dhcp, tier: 2, weight: 9}\n"
+        "  c: {device: wan3, address: dhcp}\n"
+        "  d: {device: wan4, address: dhcp, weight: 5}\n"
+    )
+    by_metric = sorted(plan.uplinks, key=lambda uplink: uplink.metric)
+    assert [uplink.name for uplink in by_metric] == ["d", "c", "b", "a"]
+
+
+def test_failover_is_a_tier_each() -> None:
+    plan = samples.plan("mode: failover\n" + samples.TWO)
+    assert [[s.uplink for s in tier] for tier in plan.policies[0].tiers] == [["cable"], ["dsl"]]
+
+
+def test_the_state_file_is_of_the_uplinks_alone() -> None:
+    plan = samples.plan()
+    same = samples.plan(samples.TWO.replace("weight: 3", "weight: 4"))
+    other = samples.plan(samples.TWO.replace("wan2", "wan3"))
+    assert plan.state_file == same.state_file != other.state_file
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 62))
+def test_a_plan_survives_json(count: int) -> None:
+    plan = samples.plan(samples.uplinks(count))
+    assert from_json(to_json(plan)) == plan
+
+
+def test_a_plan_with_everything_survives_json() -> None:
+    for path in samples.EXAMPLES.glob("*.yaml"):
+        plan = samples.plan(path.read_text())
+        assert from_json(to_json(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[]", "not a plan"),
+        ("{}", "not a plan"),
+        ("{", "Expecting"),
+        (json.dumps({"generated_by": "x", "version": VERSION + 1}), "plan version 2"),
+        (json.dumps({"generated_by": "x", "version": VERSION}), "damaged plan"),
+    ],
+)
+def test_what_is_no_plan(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        from_json(text)

@@ -1,0 +1,83 @@
+"""The text that flips the table: weights become ranges without a gap, and nft takes them."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import private
+import samples
+from nib.plan import Policy, Share
+from nib.state import SLOTS, carriers, everything, render_state, slots
+
+WEIGHTS = st.lists(st.integers(1, 256), min_size=1, max_size=62)
+
+
+@given(WEIGHTS)
+def test_ranges_cover_all_slots_and_fit_the_weights(weights: list[int]) -> None:
+    shares = [Share(f"u{number}", weight) for number, weight in enumerate(weights)]
+    ranges = slots(shares)
+    assert [name for _, _, name in ranges] == [share.uplink for share in shares]
+    edge = 0
+    for (first, last, _), share in zip(ranges, shares, strict=True):
+        assert first == edge <= last
+        edge = last + 1
+        wanted = Fraction(share.weight, sum(weights))
+        assert abs(Fraction(edge - first, SLOTS) - wanted) <= Fraction(1, SLOTS)
+    assert edge == SLOTS
+
+
+def test_examples_of_ranges() -> None:
+    assert slots([Share("a", 3), Share("b", 1)]) == [(0, 49151, "a"), (49152, 65535, "b")]
+    assert slots([Share("a", 1)]) == [(0, 65535, "a")]
+
+
+POLICY = Policy("default", ((Share("a", 3), Share("b", 1)), (Share("c", 1),)))
+
+
+@pytest.mark.parametrize(
+    ("alive", "carry"),
+    [("abc", "ab"), ("bc", "b"), ("ac", "a"), ("c", "c"), ("d", ""), ("", "")],
+)
+def test_the_first_tier_with_a_live_member_carries(alive: str, carry: str) -> None:
+    assert "".join(share.uplink for share in carriers(POLICY, frozenset(alive))) == carry
+
+
+def test_the_text_of_a_flip() -> None:
+    plan = samples.plan()
+    assert render_state(plan, {4: frozenset({"cable"})}) == (
+        "flush map inet nib restore4\n"
+        "add element inet nib restore4 { 0x2a000000 : goto use_cable, "
+        "0x12000000 : jump dead_uplink, 0x3f000000 : accept }\n"
+        "flush map inet nib leave4\n"
+        'add element inet nib leave4 { "wan1" : goto new_cable }\n'
+        "flush map inet nib balance_default4\n"
+        "add element inet nib balance_default4 { 0-65535 : goto new_cable }\n"
+    )
+
+
+def test_with_nobody_alive_new_flows_are_spread_as_if_all_were() -> None:
+    plan = samples.plan()
+    assert "balance_default4 { 0-49151 : goto new_cable" in render_state(plan, {4: frozenset()})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 31, 62])
+def test_nft_takes_any_number_and_any_weight(count: int, tmp_path: Path) -> None:
+    weights = [1 + number * 37 % 256 for number in range(count)]
+    text = samples.uplinks(count, weights)
+    plan, table = samples.plan(text), str(samples.files(text)["nib/nib.nft"])
+    names = [uplink.name for uplink in plan.uplinks]
+    flips = [
+        render_state(plan, {4: frozenset(alive)})
+        for alive in (names, names[:1], names[1:], names[::2], [])
+    ]
+    private.load([table, table, *flips], tmp_path)
+
+
+def test_weights_that_are_far_apart(tmp_path: Path) -> None:
+    text = samples.uplinks(62, [256] * 61 + [1])
+    plan = samples.plan(text)
+    table = str(samples.files(text)["nib/nib.nft"])
+    private.load([table, render_state(plan, everything(plan))], tmp_path)
