@@ -6,7 +6,7 @@ import pytest
 
 from lab.errors import eventually
 from lab.isp import Isp
-from lab.traffic import How, connections, send_raw
+from lab.traffic import How, connections, send_raw, server
 from nib_lab import FAST, HOME, Routers
 
 pytestmark = pytest.mark.lab
@@ -19,9 +19,9 @@ FOREIGN_NETWORK = "[Match]\nName=wan3\n\n[Network]\nAddress=10.66.0.2/24\n"
 FOREIGN = """
 nft add table inet other
 nft add set inet other names '{ type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 }; }'
-nft add chain inet other mark '{ type filter hook prerouting priority -300; }'
-nft add rule inet other mark iifname lan1 meta mark set meta mark or 0x00ff00ff
-nft add rule inet other mark iifname lan1 ct mark set ct mark or 0x00ab00cd
+nft add chain inet other marking '{ type filter hook prerouting priority -190; }'
+nft add rule inet other marking iifname lan1 meta mark set meta mark or 0x00ff00ff
+nft add rule inet other marking iifname lan1 ct mark set ct mark or 0x00ab00cd
 nft add chain inet other seen '{ type filter hook postrouting priority 300; }'
 nft add rule inet other seen meta mark and 0x80ffffff == 0x00ff00ff counter
 nft add rule inet other seen ct mark and 0x80ffffff == 0x00ab00cd counter
@@ -68,12 +68,12 @@ def test_a_table_that_cannot_load_leaves_the_router_closed(routers: Routers) -> 
     text = lab.router.read("/etc/nib/nib.nft")
     lab.router.put("/etc/nib/nib.nft", text + "this is no nft\n")
     lab.router.boot()
-    lab.isps[1].expose(lab.lans[0].network)
     eventually(lambda: "198.51.102.2" in lab.router.run("ip -4 addr"))
     assert "nib-nftables.service" in lab.router.run("systemctl --failed --no-legend")
     assert set(connections(lab.lans[0], 10, timeout=0.3)) & {"198.51.102.2"} == set()
-    reached = connections(lab.inet, 10, dst=lab.lans[0].address, port=22, timeout=0.3)
-    assert set(reached) == {"timeout"}
+    with server(lab.lans[0], tcp=[5000]), lab.isps[1].exposed(lab.lans[0].network):
+        to = lab.lans[0].address
+        assert set(connections(lab.inet, 10, dst=to, port=5000, timeout=0.3)) == {"timeout"}
     lab.router.put("/etc/nib/nib.nft", text)
     lab.router.run(f"systemctl start {UNITS}")
     lab.until(cable="up", dsl="up")

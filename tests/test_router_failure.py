@@ -137,7 +137,7 @@ def test_no_provider_at_boot(routers: Routers) -> None:
     assert set(lab.by_isp(connections(lab.lans[0], 100))) == {"isp1", "isp2"}
 
 
-@pytest.mark.parametrize("by", ["renew", "carrier"])
+@pytest.mark.parametrize("by", ["reconfigure", "carrier"])
 def test_a_lease_that_changes_address_and_gateway(routers: Routers, by: str) -> None:
     lab = routers(EVEN + FAST)
     lab.start()

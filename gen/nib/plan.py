@@ -93,11 +93,15 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Lan:
-    """A network behind the router; without `addresses` others configure its device."""
+    """A network behind the router; without `addresses` others configure its device.
+
+    `policy` spreads its new flows: `default`, or one of its own if it may not use every uplink.
+    """
 
     name: str
     device: str
     addresses: tuple[str, ...]
+    policy: str
     origin: str
 
 
@@ -218,17 +222,23 @@ def make_plan(conf: Config) -> Plan:
     uplinks = tuple(
         _uplink(uplink, ids[uplink.name], preferred.index(uplink), marks) for uplink in conf.uplinks
     )
-    lans = tuple(_lan(lan) for lan in conf.lans)
-    policies = (Policy("default", _tiers(conf)),)
+    policies = [Policy("default", _tiers(conf, conf.uplinks))]
+    lans = []
+    for lan in conf.lans:
+        allowed = [u for u in conf.uplinks if _may_forward(conf, lan.name, u.name)]
+        own = Policy(f"for_{lan.name}", _tiers(conf, allowed))
+        restricted = own.tiers not in ((), policies[0].tiers)
+        policies += [own] if restricted else []
+        lans.append(_lan(lan, own.name if restricted else "default"))
     return Plan(
         version=VERSION,
         generated_by=GENERATED_BY,
         marks=marks,
         uplinks=uplinks,
-        lans=lans,
+        lans=tuple(lans),
         rules=_rules(uplinks, lans, marks),
         balance_table=BALANCE_TABLE,
-        policies=policies,
+        policies=tuple(policies),
         firewall=_firewall(conf) if conf.firewall else None,
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
     )
@@ -308,14 +318,18 @@ def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Upli
     )
 
 
-def _lan(lan: config.Lan) -> Lan:
+def _lan(lan: config.Lan, policy: str) -> Lan:
     interfaces = lan.address.addresses if isinstance(lan.address, Static) else ()
-    return Lan(lan.name, lan.device, tuple(str(i) for i in interfaces), str(lan.origin))
+    return Lan(lan.name, lan.device, tuple(str(i) for i in interfaces), policy, str(lan.origin))
 
 
-def _tiers(conf: Config) -> tuple[tuple[Share, ...], ...]:
+def _may_forward(conf: Config, one: str, other: str) -> bool:
+    return any(one in group and other in group for group in conf.forwarding)
+
+
+def _tiers(conf: Config, members: Iterable[config.Uplink]) -> tuple[tuple[Share, ...], ...]:
     """In failover mode every uplink is a tier of its own: downstream there is only one mode."""
-    carrying = [uplink for uplink in sorted(conf.uplinks, key=_preference) if uplink.weight]
+    carrying = [uplink for uplink in sorted(members, key=_preference) if uplink.weight]
     shares = [Share(uplink.name, uplink.weight) for uplink in carrying]
     match conf.mode:
         case Mode.FAILOVER:

@@ -251,7 +251,7 @@ class Provider(Node):
         self._subnet = subnet
         self._gateway = self._server
         self.run(f"ip address add {self._server}/24 dev cpe; ip address flush to {old_network}")
-        self._nft(f"flush set inet lab own4\nadd element inet lab own4 {{ {self.network} }}\n")
+        self._nft(f"add element inet lab own4 {{ {self.network} }}\n")
         self._announce(self.network, f"{CORE}.{self.number}.1")
         self._inet.run(f"ip route del {old_network}")
         self._serve()
@@ -259,6 +259,9 @@ class Provider(Node):
             self.plug()
         else:
             self._router.run(f"networkctl reconfigure {self.device}")
+        # Until it knows better the router's old address is no lie.
+        eventually(lambda: self.router_address in self._router.outside("ip -4 address"))
+        self._nft(f"delete element inet lab own4 {{ {old_network} }}\n")
 
     def move_gateway(self, last: int) -> None:
         """Make .LAST of the access network the gateway and let the router renew its lease."""

@@ -143,10 +143,9 @@ def _missing(plan: Plan, facts: Facts, memory: Memory) -> Iterator[Rule | Defaul
             continue
         gateway, _ = known
         held = {default.table for default in _defaults(facts, uplink, family)}
-        if uplink.table not in held:
-            yield Default(family, uplink.table, uplink.device, gateway, 0, ours=True)
-        if MAIN not in held:
-            yield Default(family, MAIN, uplink.device, gateway, uplink.metric, ours=True)
+        for table in (uplink.table, MAIN):
+            if table not in held:
+                yield Default(family, table, uplink.device, gateway, uplink.metric, ours=True)
 
 
 def _surplus(facts: Facts) -> Iterator[Effect]:
