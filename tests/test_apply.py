@@ -89,11 +89,22 @@ def test_the_way_back_leaves_alone_what_was_not_reached() -> None:
 
 def test_the_way_back_of_the_first_time() -> None:
     assert script(steps.stop_new(NONE_RUNS, TOUCHED)) == (
-        "systemctl stop nib-monitor.service\n"
-        "systemctl stop systemd-networkd.service\n"
-        "systemctl stop nib-nftables.service\n"
+        "systemctl stop nib-monitor.service\nsystemctl stop nib-nftables.service\n"
     )
-    assert script(steps.backward(ALL, NONE_RUNS, TOUCHED)) == "systemctl daemon-reload\n"
+    assert script(steps.backward(ALL, NONE_RUNS, TOUCHED)) == (
+        "systemctl daemon-reload\nnetworkctl reload\n"
+    )
+    assert script(steps.settle(ALL, NONE_RUNS, TOUCHED)) == (
+        "systemctl stop systemd-networkd.service systemd-networkd.socket\n"
+    )
+
+
+def test_networkd_restarts_only_after_it_has_cleaned_up() -> None:
+    assert script(steps.backward(ALL, RUNNING, TOUCHED)).count("networkctl reload\n") == 1
+    assert script(steps.settle(ALL, RUNNING, TOUCHED)) == (
+        "systemctl restart systemd-networkd.service\n"
+    )
+    assert steps.settle(ALL, RUNNING, TABLE) == ()
 
 
 # -- what the monitor knew -------------------------------------------------------------------------
@@ -234,7 +245,7 @@ def test_apply_needs_its_tools(tmp_path: Path) -> None:
 
 
 def test_apply_needs_systemd(tmp_path: Path) -> None:
-    for tool in ("nft", "systemctl", "networkctl", "unshare"):
+    for tool in ("nft", "systemctl", "networkctl", "unshare", "ip"):
         (tmp_path / tool).write_text("#!/bin/sh\n")
         (tmp_path / tool).chmod(0o755)
     (tmp_path / "run").mkdir()

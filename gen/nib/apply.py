@@ -30,7 +30,7 @@ def check_host() -> None:
         raise Refused("this changes the router and needs root: try sudo nib apply")
     host.need(("nft",), "install the package nftables")
     host.need(("systemctl", "networkctl"), "nib needs systemd with systemd-networkd")
-    host.need(("unshare",), "install the package util-linux")
+    host.need(("ip", "unshare"), "install the packages iproute2 and util-linux")
     if not Path("/run/systemd/system").is_dir():
         raise Refused("systemd does not run this host, so there is nothing to load the files into")
 

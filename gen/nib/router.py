@@ -3,6 +3,7 @@
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,12 +13,14 @@ from nib import steps
 from nib.changes import Changes, differing, holds, inverse, summary
 from nib.host import Refused, command, reason
 from nib.install import write
-from nib.plan import Plan
+from nib.plan import BALANCE, MAIN_FIRST, Plan
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
 
 ETC = Path("/etc")
 
 TABLES = ("inet nib", "inet nib_stopped")
+
+RULES_WITHIN_S = 3.0
 
 _REMAKE = "table inet nib\ndelete table inet nib\n"
 
@@ -63,10 +66,14 @@ def try_out(changes: Changes, state: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The router as it was: units that do not run, nib's tables, the kernel's settings."""
+    """The router as it was: units that do not run, nib's tables, ip rules, the kernel's settings.
+
+    A rule is one line of `ip rule` with its family in front.
+    """
 
     inactive: frozenset[str]
     tables: frozenset[str]
+    rules: frozenset[str]
     settings: Mapping[Path, str]
 
 
@@ -80,7 +87,18 @@ def look(changes: Changes) -> Before:
     tables = {table for table in TABLES if f"table {table}" in listed}
     if "inet nib" not in tables:
         inactive.add(NFTABLES)  # whatever systemd believes: somebody flushed it
-    return Before(frozenset(inactive), frozenset(tables), _settings(changes))
+    return Before(frozenset(inactive), frozenset(tables), _rules(), _settings(changes))
+
+
+def _rules() -> frozenset[str]:
+    """The ip rules between the first and the last priority of nib."""
+    found = set()
+    for family in ("-4", "-6"):
+        for line in command(("ip", family, "rule"), within_s=10).output.splitlines():
+            priority, _, selectors = line.partition(":")
+            if priority.isdigit() and MAIN_FIRST <= int(priority) <= BALANCE:
+                found.add(f"{family} {priority} {selectors.strip()}")
+    return frozenset(found)
 
 
 def _settings(changes: Changes) -> dict[Path, str]:
@@ -173,6 +191,12 @@ class Run:
         for step in steps.backward(self.changed, self.before.inactive, self.touched):
             with _attempt(step.says, failed):
                 self._redo(step)
+        if "network" in self.touched:
+            with _attempt("rules that were not there go", failed):
+                self._rules_back()
+        for step in steps.settle(self.changed, self.before.inactive, self.touched):
+            with _attempt(step.says, failed):
+                _must(step.command, step.within_s)
         if "table" in self.touched and NFTABLES in self.before.inactive:
             with _attempt("tables that were not there go", failed):
                 self._tables_back()
@@ -201,6 +225,16 @@ class Run:
                 path.write_text(value)
             except OSError as problem:
                 raise Refused(f"cannot set {path}: {reason(problem)}") from None
+
+    def _rules_back(self) -> None:
+        """networkd removes its own within a moment; what it forgot would cut the lans off."""
+        deadline_s = time.monotonic() + RULES_WITHIN_S
+        while (left := _rules() - self.before.rules) and time.monotonic() < deadline_s:
+            time.sleep(0.1)
+        for rule in sorted(left):
+            family, priority, *selectors = rule.split()
+            words = [word for word in selectors if word != "[detached]"]
+            _must(("ip", family, "rule", "del", "pref", priority, *words), 10)
 
     def _tables_back(self) -> None:
         text = "".join(

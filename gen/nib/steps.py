@@ -61,11 +61,7 @@ def forward(changed: AbstractSet[str], inactive: AbstractSet[str], etc: str) -> 
 
 def stop_new(inactive: AbstractSet[str], touched: AbstractSet[Part]) -> tuple[Step, ...]:
     """Undo, first half, while the new files are still there: stop what did not run before."""
-    parts: tuple[tuple[Part, str], ...] = (
-        ("monitor", MONITOR),
-        ("network", NETWORKD),
-        ("table", NFTABLES),
-    )
+    parts: tuple[tuple[Part, str], ...] = (("monitor", MONITOR), ("table", NFTABLES))
     return tuple(
         Step(part, f"{unit} stops again", ("systemctl", "stop", unit))
         for part, unit in parts
@@ -78,7 +74,9 @@ def backward(
 ) -> tuple[Step, ...]:
     """Undo, second half, with the old files back: what ran before reads them again.
 
-    The kernel's settings are not here: their old values are known and written directly.
+    networkd is told to reload even where it must restart or stop: only then does it remove what
+    the new files had made.  The kernel's settings are not here: their old values are known and
+    written directly.
     """
     steps: list[Step] = []
     if _units(changed):
@@ -86,12 +84,28 @@ def backward(
     if "table" in touched and NFTABLES not in inactive:
         says = "the old table is loaded"
         steps.append(Step("table", says, ("systemctl", "reload-or-restart", NFTABLES)))
-    if "network" in touched and NETWORKD not in inactive and (step := _network(changed, inactive)):
-        steps.append(step)
+    if "network" in touched:
+        says = "systemd-networkd reads its old files"
+        steps.append(Step("network", says, ("networkctl", "reload")))
     if "monitor" in touched and MONITOR not in inactive:
         says = "the monitor takes the old plan"
         steps.append(Step("monitor", says, ("systemctl", "restart", MONITOR)))
     return tuple(steps)
+
+
+def settle(
+    changed: AbstractSet[str], inactive: AbstractSet[str], touched: AbstractSet[Part]
+) -> tuple[Step, ...]:
+    """Undo, the end: networkd itself as it was, once it has removed what it had made."""
+    if "network" not in touched:
+        return ()
+    if NETWORKD in inactive:
+        says = "systemd-networkd stops again"
+        return (Step("network", says, ("systemctl", "stop", NETWORKD, f"{NETWORKD[:-8]}.socket")),)
+    if any(path.startswith(NETWORKD_CONF) for path in changed):
+        says = "systemd-networkd restarts, for its own settings are back"
+        return (Step("network", says, ("systemctl", "restart", NETWORKD)),)
+    return ()
 
 
 def _units(changed: AbstractSet[str]) -> bool:
