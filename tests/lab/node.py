@@ -27,10 +27,11 @@ BASELINE = (
     "net.ipv4.conf.default.rp_filter=0",
 )
 
-# For what is not the router.  Many connections need many ports.  An address that is still being
-# checked for duplicates is of no use yet, and one that went with a dead link does not come back.
+# For what is not the router.  Many connections need many ports, below which servers have theirs.
+# An address that is still being checked for duplicates is of no use yet, and one that went with a
+# dead link does not come back.
 PLAIN = (
-    "net.ipv4.ip_local_port_range=1024 65535",
+    "net.ipv4.ip_local_port_range=10000 65535",
     "net.ipv6.conf.all.accept_dad=0",
     "net.ipv6.conf.default.accept_dad=0",
     "net.ipv6.conf.all.keep_addr_on_down=1",
