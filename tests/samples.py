@@ -7,7 +7,8 @@ from pathlib import Path
 from nib.check import check
 from nib.config import Config
 from nib.document import parse
-from nib.plan import Plan, make_plan
+from nib.plan import Plan
+from nib.planner import make_plan
 from nib.render import Files, render
 from nib.state import Live, everything
 

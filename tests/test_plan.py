@@ -11,13 +11,10 @@ import samples
 from nib.plan import (
     VERSION,
     Plan,
-    assign_ids,
     from_json,
-    highest_id,
-    make_plan,
-    split_mask,
     to_json,
 )
+from nib.planner import assign_ids, highest_id, make_plan, split_mask
 
 NAMES = st.lists(
     st.from_regex(r"[a-z][a-z0-9_]{0,14}", fullmatch=True), min_size=1, max_size=62, unique=True

@@ -12,7 +12,7 @@ from nib import host, steps
 from nib.changes import Changes, compare, differing, unified
 from nib.config import Config
 from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
-from nib.plan import make_plan
+from nib.planner import make_plan
 from nib.render import NETWORK, NEWEST_SYSTEMD, UNITS, render
 from nib.router import ETC, Run, look, tell, try_out
 from nib.state import render_state

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from nib import __version__, host
 from nib.host import DIFFERS, FINE, Wrong
-from nib.plan import Plan, make_plan, to_json
+from nib.plan import Plan, to_json
+from nib.planner import make_plan
 
 PROGRAM = "nib-gen"
 

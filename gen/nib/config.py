@@ -44,7 +44,6 @@ class External:
     """pppd, a VPN or another tool makes the device and its address."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class Probe:
     """How the health of an uplink is asked for; times in milliseconds."""

@@ -13,7 +13,8 @@ from nib import steps
 from nib.changes import Changes, differing, holds, inverse, summary
 from nib.host import Refused, command, reason
 from nib.install import write
-from nib.plan import BALANCE, MAIN_FIRST, Plan
+from nib.plan import Plan
+from nib.planner import BALANCE, MAIN_FIRST
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
 
 ETC = Path("/etc")

@@ -4,6 +4,7 @@ Level, not edge: what should be true is worked out afresh from the facts after e
 difference to what is true is asked for.  A failed effect is an event, and leads to another try.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from nib.monitor import reports, upkeep
@@ -28,8 +29,9 @@ from nib.plan import Plan
 from nib.state import Live, carriers, everything, render_state
 from nib.status import Status
 
-RETRY_S = 1.0  # after nft refused
+RETRY_S = 1.0  # at least this long between two loads of the whole table
 PUBLISH_S = 2.0  # how old the measurements in status.json may be
+REPEAT_S = 60.0  # before the journal hears the same complaint again
 
 # A changing lease takes the address away for a moment; the kernel itself leads the flows around.
 ADDRESS_GRACE_S = 1.0
@@ -52,7 +54,23 @@ def begin(plan: Plan, at_s: float, before: Status | None) -> World:
         family: frozenset(name for name in names if states[(name, family)].state != "down")
         for family, names in everyone.items()
     }
-    return World(plan, states, live=_carrying(plan, alive, everyone))
+    return World(plan, states, live=_carrying(plan, alive, _last(plan, before)))
+
+
+def _last(plan: Plan, before: Status | None) -> Live:
+    """Who carried when status.json was written; everyone, if it does not say."""
+    carried = {
+        (uplink.name, family.family)
+        for uplink in (before.uplinks if before else ())
+        for family in uplink.families
+        if family.share
+    }
+    everyone = everything(plan)
+    last = {
+        family: frozenset(name for name in names if (name, family) in carried)
+        for family, names in everyone.items()
+    }
+    return _carrying(plan, last, everyone)
 
 
 def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
@@ -81,8 +99,8 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     dull = isinstance(event, Judged | Tallied) and at_s < world.wake_at
     if dull and _states(world) == _states(before):
         return world, ()
-    effects = _said(before, world, event)
-    return _settle(world, at_s, effects)
+    world, said = _once(world, _said(before, world, event), at_s)
+    return _settle(world, at_s, said)
 
 
 def _look(world: World, facts: Facts, at_s: float) -> World:
@@ -99,7 +117,7 @@ def _cut(world: World, at_s: float) -> World:
     states = dict(world.healths)
     for key, since_s in world.obstructed.items():
         found = obstacle(world, key)
-        if found and (found.hard or at_s - since_s >= ADDRESS_GRACE_S):
+        if found and (found.hard or at_s >= since_s + ADDRESS_GRACE_S):
             states[key] = cut(states[key], at_s)
     return replace(world, healths=states)
 
@@ -108,34 +126,44 @@ def _states(world: World) -> list[object]:
     return [health.state for health in world.healths.values()]
 
 
-def _said(before: World, world: World, event: Event) -> list[Effect]:
+def _said(before: World, world: World, event: Event) -> list[Say]:
     """What the journal should know of."""
-    effects: list[Effect] = [
+    said = [
         Say(f"{key[0]} is {health.state}: {reports.reason(world, key)}")
         for key, health in world.healths.items()
         if health.state != before.healths[key].state
     ]
     match event:
         case TableTouched():
-            effects.append(Say("somebody changed nib's nft table: loading it again", warning=True))
+            said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
-            effects.append(Say(f"{type(effect).__name__}: {error}", warning=True))
+            said.append(Say(reports.complaint(effect, error), warning=True))
         case Looked() | Judged() | Tallied() | Woke():
             pass
-    return effects
+    return said
 
 
-def _settle(world: World, at_s: float, effects: list[Effect]) -> tuple[World, tuple[Effect, ...]]:
+def _once(world: World, said: list[Say], at_s: float) -> tuple[World, list[Say]]:
+    """What fails again and again is tried again and again, but not complained of each time."""
+    recent = {text: since for text, since in world.complaints.items() if at_s < since + REPEAT_S}
+    fresh = [line for line in said if not (line.warning and line.text in recent)]
+    recent |= {line.text: at_s for line in fresh if line.warning}
+    return replace(world, complaints=recent), fresh
+
+
+def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, tuple[Effect, ...]]:
     """What should be true, against what is."""
     facts = world.facts
     assert facts
+    effects = list(said)
     waits = []
     world = replace(world, live=_carrying(world.plan, _usable(world), world.live))
-    if at_s < world.retry_at:
+    if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
+        # Whoever changes the table all the time is answered, but not at any speed.
         effects.append(LoadTable(render_state(world.plan, world.live)))
-        world = replace(world, sent=world.live, table_gone=False)
+        world = replace(world, sent=world.live, table_gone=False, retry_at=at_s + RETRY_S)
     elif world.live != world.sent:
         effects.append(LoadState(render_state(world.plan, world.live)))
         world = replace(world, sent=world.live)

@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 from pyroute2.iproute.linux import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import __version__, plan, status
 from nib.monitor import core, links
 from nib.monitor.effects import EffectError, Effects
-from nib.monitor.events import Effect, Event, Failed, Looked, TableTouched, Woke
+from nib.monitor.events import Effect, Event, Facts, Failed, Looked, TableTouched, Woke
 from nib.monitor.notify import notify, watchdog_s
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
@@ -24,6 +25,9 @@ log = logging.getLogger("nib-monitor")
 PLAN_FILE = Path("/etc/nib/plan.json")
 # How often the kernel is looked at without a reason: events can be lost.
 PATROL_S = 10.0
+# What is looked at may vanish meanwhile.
+LOOKS = 5
+LOOK_AGAIN_S = 0.1
 
 
 def main() -> int:
@@ -43,11 +47,14 @@ def main() -> int:
         return _give_up(f"{arguments.plan}: {error.strerror}", 3)
     except ValueError as error:
         return _give_up(f"{arguments.plan}: {error}; run `nib apply` to write it anew", 2)
+    permitted = True
     try:
         asyncio.run(Daemon(read, arguments.plan.with_name("nib.nft")).run())
-    except PermissionError as error:
-        return _give_up(f"{error.strerror}: it needs CAP_NET_ADMIN and CAP_NET_RAW", 3)
-    return 0
+    except* PermissionError:
+        permitted = False
+    if permitted:
+        return 0
+    return _give_up("not permitted: it needs CAP_NET_ADMIN and CAP_NET_RAW", 3)
 
 
 def _give_up(why: str, code: int) -> int:
@@ -71,7 +78,10 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for stopping in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stopping, self._stop.set)
-        tables = TableWatch("nib", self._touched)
+        with contextlib.closing(TableWatch("nib", self._touched)) as tables:
+            await self._watch(tables)
+
+    async def _watch(self, tables: TableWatch) -> None:
         # Looking and changing take turns of their own, each on its socket.
         async with (
             AsyncIPRoute(strict_check=True) as looking,
@@ -127,8 +137,18 @@ class Daemon:
 
     async def _look(self) -> None:
         async with self._turn:
-            facts = await links.look(self._looking, self._plan)
+            facts = await self._facts()
         self._events.put_nowait(Looked(asyncio.get_running_loop().time(), facts))
+
+    async def _facts(self) -> Facts:
+        """What the kernel has.  A look that was disturbed is taken again, a few times."""
+        for _ in range(LOOKS - 1):
+            try:
+                return await links.look(self._looking, self._plan)
+            except NetlinkError as error:
+                log.warning("the kernel does not say what it has: %s", error.args[1])
+                await asyncio.sleep(LOOK_AGAIN_S)
+        return await links.look(self._looking, self._plan)
 
     async def _patrol(self) -> None:
         while True:

@@ -52,6 +52,12 @@ class Effects:
 
     async def run(self, effect: Effect) -> None:
         """Do it.  Raises EffectError, and OSError if a file cannot be written."""
+        try:
+            await self._do(effect)
+        except NetlinkError as error:
+            raise EffectError(f"{error.args[1]} (errno {error.code})") from None
+
+    async def _do(self, effect: Effect) -> None:
         match effect:
             case LoadState(text):
                 await self._load(text, self._state_file)
@@ -60,7 +66,7 @@ class Effects:
             case SetBalance(family, hops):
                 await self._set_balance(family, hops)
             case AddDefault(default):
-                await self._route("replace", default)
+                await self._route("append", default)
             case RemoveDefault(default):
                 await self._route("del", default)
             case AddRule(rule):
@@ -82,15 +88,15 @@ class Effects:
 
     async def _set_balance(self, family: Family, hops: tuple[NextHop, ...]) -> None:
         table = self._plan.balance_table
-        if not hops:
-            await self._ask(self._ipr.flush_routes(table=table, family=FAMILIES[family]))
-            return
         index = await self._indexes()
         ways = [
             {"oif": index[hop.device], "hops": hop.weight - 1, "gateway": hop.gateway}
             for hop in hops
             if hop.device in index
         ]
+        if not ways:
+            await self._ask(self._ipr.flush_routes(table=table, family=FAMILIES[family]))
+            return
         await self._ask(
             self._ipr.route(
                 "replace",
@@ -103,7 +109,11 @@ class Effects:
         )
 
     async def _route(self, command: str, default: Default) -> None:
-        index = await self._indexes()
+        """Add beside what there is, or delete: never "replace", which takes others' routes."""
+        index = (await self._indexes()).get(default.device)
+        if index is None:
+            # its routes went with it
+            return
         way = {"gateway": default.gateway} if default.gateway else {"scope": 253}
         await self._ask(
             self._ipr.route(
@@ -111,7 +121,7 @@ class Effects:
                 family=FAMILIES[default.family],
                 dst="default",
                 table=default.table,
-                oif=index.get(default.device, 0),
+                oif=index,
                 priority=default.metric,
                 proto=PROTOCOL,
                 **way,
@@ -154,7 +164,7 @@ class Effects:
             await request
         except NetlinkError as error:
             if error.code not in (EEXIST, ENOENT, ESRCH):
-                raise EffectError(f"{error.args[1]} (errno {error.code})") from None
+                raise
 
 
 async def nft(file: Path) -> None:

@@ -49,7 +49,7 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class PresentRule:
-    """An ip rule that is one of the plan's; `ours` if the monitor and not networkd put it there."""
+    """An ip rule of the plan, or one that a monitor left; `ours`: not networkd put it there."""
 
     rule: Rule
     ours: bool

@@ -5,9 +5,11 @@ asked afresh (it removes routes silently when a link goes down).
 """
 
 import asyncio
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -19,7 +21,7 @@ from pyroute2.netlink.rtnl import (
 )
 
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
-from nib.plan import Family, Plan, Rule, Table
+from nib.plan import Family, Plan, Priority, Rule, Table
 
 # Marks the routes and rules that the monitor puts back; free in /etc/iproute2/rt_protos.
 PROTOCOL = 110
@@ -33,6 +35,7 @@ DEADLINE_S = 0.1
 IFF_UP = 0x1
 FR_ACT_TO_TBL = 1
 FR_ACT_UNREACHABLE = 7
+FIB_RULE_INVERT = 0x2
 NONE = 0xFFFFFFFF
 
 FAMILIES: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -81,11 +84,12 @@ async def look(ipr: Any, plan: Plan) -> Facts:
                 if route.get("oif") in device_of
             ]
         for route in await _defaults(ipr, family, plan.balance_table):
-            balance[family] = _hops(route, device_of)
+            # the kernel's order: the first is what it would use
+            balance.setdefault(family, _hops(route, device_of))
         rules += [
-            PresentRule(rule, ours)
+            rule
             async for entry in await ipr.rule("dump", family=FAMILIES[family])
-            for rule, ours in _known_rule(entry, family, plan)
+            for rule in _known_rule(entry, family, plan)
         ]
     return Facts(devices, tuple(defaults), tuple(balance.items()), tuple(rules))
 
@@ -111,40 +115,32 @@ def _hops(route: Any, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
     )
 
 
-def _known_rule(entry: Any, family: Family, plan: Plan) -> list[tuple[Rule, bool]]:
-    """The rule of the plan that the kernel's `entry` is, and whether the monitor made it."""
+def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
+    """The rule of the plan that the kernel's `entry` is; else one that an earlier monitor left."""
     action, table = entry["action"], entry.get("table")
     if action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
         return []
     suppress = entry.get("suppress_prefixlen")
     source = entry.get("src")
-    key = (
+    found = Rule(
         family,
-        entry.get("priority") or 0,
-        table if action == FR_ACT_TO_TBL else None,
-        None if suppress in (None, NONE) else suppress,
-        entry.get("oifname"),
-        entry.get("iifname"),
-        source if source and entry["src_len"] in (32, 128) else None,
-        (entry.get("fwmark") or 0) if entry.get("fwmask") else None,
-        entry.get("fwmask"),
+        Priority(entry.get("priority") or 0),
+        device="",
+        table=_table(table) if action == FR_ACT_TO_TBL else None,
+        suppress_prefixlength=None if suppress in (None, NONE) else suppress,
+        oif=entry.get("oifname"),
+        iif=entry.get("iifname"),
+        source=source if source and entry["src_len"] in (32, 128) else None,
+        mark=(entry.get("fwmark") or 0) if entry.get("fwmask") else None,
+        mask=entry.get("fwmask"),
     )
-    return [(rule, entry.get("protocol") == PROTOCOL) for rule in plan.rules if _key(rule) == key]
+    ours = entry.get("protocol") == PROTOCOL
+    known = [rule for rule in plan.rules if replace(rule, device="", origin="") == found]
+    return [PresentRule(rule, ours) for rule in known or ([found] if ours else [])]
 
 
-def _key(rule: Rule) -> tuple[object, ...]:
-    table = MAIN if rule.table == "main" else rule.table
-    return (
-        rule.family,
-        rule.priority,
-        table,
-        rule.suppress_prefixlength,
-        rule.oif,
-        rule.iif,
-        rule.source,
-        rule.mark,
-        rule.mask,
-    )
+def _table(number: int) -> Table | Literal["main"]:
+    return "main" if number == MAIN else Table(number)
 
 
 async def watch(plan: Plan, changed: Callable[[], Awaitable[None]]) -> None:
@@ -154,11 +150,27 @@ async def watch(plan: Plan, changed: Callable[[], Awaitable[None]]) -> None:
     Raises OSError if the kernel's events cannot be had.
     """
     stir = asyncio.Event()
-    groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE
-    async with AsyncIPRoute() as ipr, asyncio.TaskGroup() as tasks:
-        await ipr.bind(groups=groups)
+    async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_debounced(stir, changed))
-        indexes: set[int] = set()
+        while True:
+            try:
+                await _listen(plan, stir)
+            except OSError as error:
+                # Too many events at once: some are lost, and the socket is of no more use.
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+
+async def _listen(plan: Plan, stir: asyncio.Event) -> None:
+    groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE
+    async with AsyncIPRoute() as ipr:
+        await ipr.bind(groups=groups)
+        names = set(plan.devices)
+        indexes = {
+            link["index"] async for link in await ipr.link("dump") if link.get("ifname") in names
+        }
+        # nobody listened until now
+        stir.set()
         while True:
             async for message in ipr.get():
                 if _ours(message, plan, indexes):
@@ -178,7 +190,7 @@ async def _debounced(stir: asyncio.Event, changed: Callable[[], Awaitable[None]]
 
 
 def _ours(message: Any, plan: Plan, indexes: set[int]) -> bool:
-    """May this event change the facts?  `indexes`: the devices of ours seen so far."""
+    """May this event change the facts?  `indexes`: the devices that are ours, or were."""
     match message.get("event"):
         case "RTM_NEWLINK" | "RTM_DELLINK":
             ours = message.get("ifname") in plan.devices
@@ -187,7 +199,7 @@ def _ours(message: Any, plan: Plan, indexes: set[int]) -> bool:
                 indexes.add(message["index"])
             return ours or known
         case "RTM_NEWADDR" | "RTM_DELADDR":
-            return True
+            return message["index"] in indexes
         case "RTM_NEWROUTE" | "RTM_DELROUTE":
             table = message.get("table")
             return message["dst_len"] == 0 and (

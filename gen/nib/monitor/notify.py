@@ -1,15 +1,25 @@
 """sd_notify(3): the protocol is one datagram, and stable by promise."""
 
+import contextlib
 import os
 import socket
 
+PATIENCE_S = 1.0
+
 
 def notify(*fields: str) -> None:
-    """Tell the service manager `KEY=value` fields; without one (no $NOTIFY_SOCKET) do nothing."""
+    """Tell the service manager `KEY=value` fields; without one (no $NOTIFY_SOCKET) do nothing.
+
+    One that does not listen is no reason to stop: it will say so itself, by its time-outs.
+    """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
+    ):
+        channel.settimeout(PATIENCE_S)
         channel.connect("\0" + address[1:] if address.startswith("@") else address)
         channel.send("\n".join(fields).encode())
 

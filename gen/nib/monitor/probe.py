@@ -7,6 +7,8 @@ know no device, and wait for one answer at a time.
 """
 
 import asyncio
+import contextlib
+import errno
 import itertools
 import os
 import random
@@ -14,7 +16,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icmplib import ICMPLibError, ICMPRequest, ICMPv4Socket
+from icmplib import ICMPLibError, ICMPRequest, ICMPv4Socket, SocketPermissionError
 
 from nib.monitor.events import Event, Judged, Tallied
 from nib.plan import Family, Uplink
@@ -54,9 +56,10 @@ class Prober:
         self._sequence = itertools.count(1)
         self._open_rounds: dict[int, _Round] = {}
         self._socket: ICMPv4Socket | None = None
+        self._index = 0
 
     async def run(self) -> None:
-        """Ask, round after round."""
+        """Ask, round after round.  Raises PermissionError without CAP_NET_RAW."""
         loop = asyncio.get_running_loop()
         probe = self._uplink.probe
         interval_s, timeout_s = probe.interval_ms / 1000, probe.timeout_ms / 1000
@@ -76,21 +79,32 @@ class Prober:
     def _ask(self, round_: _Round) -> None:
         """Send one request to each target.  What cannot be sent was not answered either."""
         self._open_rounds[round_.number] = round_
+        try:
+            dialled = self._dial()
+        except PermissionError:
+            raise
+        except (OSError, ICMPLibError):
+            # there is no such device, for now
+            self._hang_up()
+            return
         for target in self._uplink.probe.targets:
-            try:
-                self._dial().send(
-                    ICMPRequest(
-                        target, id=self._id, sequence=round_.number, payload_size=PAYLOAD_BYTES
-                    )
-                )
-            except (OSError, ICMPLibError):
-                # The device is gone or was made anew: bind to the new one next time.
-                self._hang_up()
-                return
+            request = ICMPRequest(
+                target, id=self._id, sequence=round_.number, payload_size=PAYLOAD_BYTES
+            )
+            # One that is refused here or has no route says nothing about the others.
+            with contextlib.suppress(OSError, ICMPLibError):
+                dialled.send(request)
 
     def _dial(self) -> ICMPv4Socket:
+        """The socket on the device that has the name now.  Raises PermissionError for ever."""
+        index = socket.if_nametoindex(self._uplink.device)
+        if index != self._index:
+            self._hang_up()
         if self._socket is None:
-            dialled = ICMPv4Socket()
+            try:
+                dialled = ICMPv4Socket()
+            except SocketPermissionError:
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from None
             raw = dialled.sock
             raw.setsockopt(SOL_RAW, ICMP_FILTER, ONLY_ECHO_REPLIES)
             raw.setsockopt(
@@ -99,7 +113,7 @@ class Prober:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self._uplink.mark)
             dialled.blocking = False
             asyncio.get_running_loop().add_reader(raw, self._hear, raw)
-            self._socket = dialled
+            self._socket, self._index = dialled, index
         return self._socket
 
     def _hang_up(self) -> None:

@@ -1,5 +1,17 @@
 """The world in words and numbers: reasons, status.json, the line for systemd."""
 
+from nib.monitor.events import (
+    AddDefault,
+    AddRule,
+    Effect,
+    LoadState,
+    LoadTable,
+    Publish,
+    RemoveDefault,
+    RemoveRule,
+    Say,
+    SetBalance,
+)
 from nib.monitor.world import Key, Tally, World, device_of, obstacle
 from nib.plan import Family, Uplink
 from nib.state import carriers
@@ -37,7 +49,7 @@ def status(world: World, at_s: float) -> Status:
 
 def news(published: Status | None, now: Status, age_s: float) -> bool:
     """Worth writing: more than measurements changed, or these are older than `age_s`."""
-    if published is None or now.at_s - published.at_s >= age_s:
+    if published is None or now.at_s >= published.at_s + age_s:
         return True
     return _essence(published) != _essence(now)
 
@@ -48,6 +60,28 @@ def line(now: Status) -> str:
     others = [f"{name} is {family.health}" for name, family in families if family.health != "up"]
     count = f"{len(families) - len(others)} of {len(families)} uplinks up"
     return ", ".join([count, *others])
+
+
+def complaint(effect: Effect, error: str) -> str:
+    """What did not work and why, in one sentence."""
+    match effect:
+        case LoadState() | LoadTable():
+            what = "the nft table was not loaded"
+        case SetBalance():
+            what = "the balance table was not set"
+        case AddDefault(default):
+            what = f"the default route by {default.device} was not put back"
+        case RemoveDefault(default):
+            what = f"the default route by {default.device} was not taken back"
+        case AddRule(rule):
+            what = f"the ip rule {rule.priority} was not put back"
+        case RemoveRule(rule):
+            what = f"the ip rule {rule.priority} was not taken back"
+        case Publish():
+            what = "status.json was not written"
+        case Say():
+            what = "the journal did not listen"
+    return f"{what}: {error}"
 
 
 def _uplink_status(world: World, uplink: Uplink) -> UplinkStatus:

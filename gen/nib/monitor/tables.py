@@ -16,6 +16,7 @@ NETLINK_ADD_MEMBERSHIP = 1
 NFNLGRP_NFTABLES = 7
 NFNL_SUBSYS_NFTABLES = 10
 NFT_MSG_NEWGEN = 15
+NFPROTO_INET = 1
 SO_RCVBUFFORCE = 33
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -29,7 +30,7 @@ RECEIVE_BUFFER = 16 << 20
 
 
 def touches(packet: bytes, table: str) -> tuple[bool, int]:
-    """Does one datagram change something in `table`, and how many transactions end in it?"""
+    """Does one datagram change inet `table`, and how many transactions end in it?"""
     touched = False
     generations = 0
     offset = 0
@@ -40,8 +41,9 @@ def touches(packet: bytes, table: str) -> tuple[bool, int]:
         if kind >> 8 == NFNL_SUBSYS_NFTABLES:
             if kind & 0xFF == NFT_MSG_NEWGEN:
                 generations += 1
-            elif _first_string(packet[offset + HEADER.size + NFGENMSG : offset + length]) == table:
-                touched = True
+            elif packet[offset + HEADER.size] == NFPROTO_INET:
+                attributes = packet[offset + HEADER.size + NFGENMSG : offset + length]
+                touched |= _first_string(attributes) == table
         offset += (length + 3) & ~3
     return touched, generations
 
@@ -70,11 +72,20 @@ class TableWatch:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
         )
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        except PermissionError:
+            # a container's root: what the machine allows everybody must do
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         self._socket.bind((0, 0))
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
         self._socket.setblocking(False)
         asyncio.get_running_loop().add_reader(self._socket, self._readable)
+
+    def close(self) -> None:
+        """Watch no longer."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
 
     @contextmanager
     def own(self) -> Iterator[None]:

@@ -52,18 +52,18 @@ def repair(
     wanted: list[Effect] = []
     later: list[float] = []
     for thing, since_s in missing.items():
-        if at_s - since_s >= GRACE_S:
+        if at_s >= since_s + GRACE_S:
             wanted.append(AddRule(thing) if isinstance(thing, Rule) else AddDefault(thing))
         else:
             later.append(since_s + GRACE_S)
-    wanted += _surplus(facts)
+    wanted += _surplus(plan, facts)
     wanted += _balance(plan, facts, live)
 
     asked = {}
     due: list[Effect] = []
     for effect in wanted:
         last = memory.asked.get(effect)
-        if last is None or at_s - last >= PENDING_S:
+        if last is None or at_s >= last + PENDING_S:
             due.append(effect)
             last = at_s
         asked[effect] = last
@@ -117,14 +117,14 @@ def _gateways(
 
 
 def _defaults(facts: Facts, uplink: Uplink, family: Family) -> list[Default]:
-    """The uplink's defaults in its table and in main; networkd's before the monitor's own."""
+    """The uplink's defaults: networkd's before the monitor's own, its table's before main's."""
     return sorted(
         (
             default
             for default in facts.defaults
             if default.family == family and default.device == uplink.device
         ),
-        key=lambda default: default.ours,
+        key=lambda default: (default.ours, default.table == MAIN, default.metric),
     )
 
 
@@ -148,11 +148,11 @@ def _missing(plan: Plan, facts: Facts, memory: Memory) -> Iterator[Rule | Defaul
                 yield Default(family, table, uplink.device, gateway, uplink.metric, ours=True)
 
 
-def _surplus(facts: Facts) -> Iterator[Effect]:
-    """What the monitor put back, and networkd has by now put back itself."""
+def _surplus(plan: Plan, facts: Facts) -> Iterator[Effect]:
+    """What the monitor put back, and networkd has by now put back itself, or nobody needs now."""
     theirs = {entry.rule for entry in facts.rules if not entry.ours}
     for entry in facts.rules:
-        if entry.ours and entry.rule in theirs:
+        if entry.ours and (entry.rule in theirs or entry.rule not in plan.rules):
             yield RemoveRule(entry.rule)
     ways = {(d.family, d.table, d.device) for d in facts.defaults if not d.ours}
     for default in facts.defaults:
@@ -171,6 +171,9 @@ def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[Effect]:
             for default in _defaults(facts, uplink, family)[:1]
             if _carries(_devices(facts).get(uplink.device), family)
         )
+        if len(hops) == 1:
+            # the kernel keeps no weight of an only way
+            hops = (replace(hops[0], weight=1),)
         if set(hops) != set(present.get(family, ())):
             yield SetBalance(family, hops)
 

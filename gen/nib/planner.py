@@ -1,0 +1,281 @@
+"""Config -> Plan: every number and name that nib uses, chosen once, here.
+
+Whoever needs a mark, a table, a priority, a chain or a file name reads it from the plan; nobody
+else computes one.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+
+from nib import config
+from nib.config import Config, Dhcp, External, Mode, Static
+from nib.plan import (
+    GENERATED_BY,
+    STATE_DIRECTORY,
+    VERSION,
+    Allow,
+    Firewall,
+    Kind,
+    Lan,
+    Limit,
+    Mark,
+    Marks,
+    Plan,
+    Policy,
+    Priority,
+    Probe,
+    Rule,
+    Share,
+    Table,
+    Uplink,
+)
+
+# Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
+# and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
+BALANCE_TABLE = Table(7000)
+
+# Late on purpose: `ip rule add` without a priority takes the number below the lowest that exists,
+# so VPNs (wg-quick, Tailscale at 5210) stay ahead of nib's choice of an uplink.
+MAIN_FIRST = Priority(30000)
+DEVICE_BASE = 30100
+ADDRESS_BASE = 30200
+MARK_BASE = 30300
+FALL_THROUGH = Priority(30470)
+GUARD = Priority(30480)
+BALANCE = Priority(30500)
+
+# main's defaults by order of preference; above the 100-600 of NetworkManager and ifupdown.
+METRIC_BASE = 1001
+
+UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def make_plan(conf: Config) -> Plan:
+    """Choose every number and name for a checked configuration."""
+    marks = split_mask(conf.mask)
+    ids = assign_ids(
+        {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
+    )
+    preferred = sorted(conf.uplinks, key=_preference)
+    uplinks = tuple(
+        _uplink(uplink, ids[uplink.name], preferred.index(uplink), marks) for uplink in conf.uplinks
+    )
+    policies = [Policy("default", _tiers(conf, conf.uplinks))]
+    lans = []
+    for lan in conf.lans:
+        allowed = [u for u in conf.uplinks if _may_forward(conf, lan.name, u.name)]
+        own = Policy(f"for_{lan.name}", _tiers(conf, allowed))
+        restricted = own.tiers not in ((), policies[0].tiers)
+        policies += [own] if restricted else []
+        lans.append(_lan(lan, own.name if restricted else "default"))
+    return Plan(
+        version=VERSION,
+        generated_by=GENERATED_BY,
+        marks=marks,
+        uplinks=uplinks,
+        lans=tuple(lans),
+        rules=_rules(uplinks, lans, marks),
+        balance_table=BALANCE_TABLE,
+        policies=tuple(policies),
+        firewall=_firewall(conf) if conf.firewall else None,
+        state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
+    )
+
+
+def split_mask(mask: int) -> Marks:
+    """Lay out the contiguous bits of `mask`: ids below, the block bit on top."""
+    block = 1 << (mask.bit_length() - 1)
+    id_mask = mask & ~block
+    return Marks(mask, id_mask, block, ~mask & 0xFFFFFFFF, Mark(id_mask))
+
+
+def highest_id(mask: int) -> int:
+    """The largest id for an uplink under `mask`: 0 means unmarked, all ones means local."""
+    return int((1 << (mask.bit_count() - 1)) - 2)
+
+
+def assign_ids(names: Mapping[str, int | None], last: int) -> dict[str, int]:
+    """An id in 1..`last` for every name, from the name alone, so that order changes nothing.
+
+    Pinned ids are honoured first; the others take the slot their hash says, or the next free one.
+    Raises ValueError when there are more names than ids.
+    """
+    if len(names) > last:
+        raise ValueError(f"{len(names)} uplinks, but the mask has room for {last}")
+    ids = {name: pinned for name, pinned in names.items() if pinned is not None}
+    taken = set(ids.values())
+    for name in sorted(names.keys() - ids.keys()):
+        slot = int.from_bytes(hashlib.blake2s(name.encode()).digest()[:8], "big") % last
+        while slot + 1 in taken:
+            slot = (slot + 1) % last
+        ids[name] = slot + 1
+        taken.add(slot + 1)
+    return ids
+
+
+def _preference(uplink: config.Uplink) -> tuple[bool, int, int, str]:
+    return (uplink.weight == 0, uplink.tier, -uplink.weight, uplink.name)
+
+
+def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Uplink:
+    kind: Kind
+    addresses: tuple[str, ...] = ()
+    match uplink.address:
+        case Dhcp():
+            kind = "dhcp"
+        case External():
+            kind = "external"
+        case Static(interfaces):
+            kind = "static"
+            addresses = tuple(str(interface) for interface in interfaces)
+    shift = (marks.mask & -marks.mask).bit_length() - 1
+    probe = uplink.probe
+    return Uplink(
+        name=uplink.name,
+        id=number,
+        device=uplink.device,
+        kind=kind,
+        families=(4,),
+        addresses=addresses,
+        gateway=str(uplink.gateway) if uplink.gateway else None,
+        weight=uplink.weight,
+        tier=uplink.tier,
+        mark=Mark(number << shift),
+        table=Table(BALANCE_TABLE + number),
+        metric=METRIC_BASE + rank,
+        probe=Probe(
+            targets=tuple(str(target) for target in probe.targets),
+            interval_ms=probe.interval_ms,
+            timeout_ms=probe.timeout_ms,
+            quorum=probe.quorum,
+            fall=probe.fall,
+            rise=probe.rise,
+            hold_down_ms=probe.hold_down_ms,
+        ),
+        origin=str(uplink.origin),
+    )
+
+
+def _lan(lan: config.Lan, policy: str) -> Lan:
+    interfaces = lan.address.addresses if isinstance(lan.address, Static) else ()
+    return Lan(lan.name, lan.device, tuple(str(i) for i in interfaces), policy, str(lan.origin))
+
+
+def _may_forward(conf: Config, one: str, other: str) -> bool:
+    return any(one in group and other in group for group in conf.forwarding)
+
+
+def _tiers(conf: Config, members: Iterable[config.Uplink]) -> tuple[tuple[Share, ...], ...]:
+    """In failover mode every uplink is a tier of its own: downstream there is only one mode."""
+    carrying = [uplink for uplink in sorted(members, key=_preference) if uplink.weight]
+    shares = [Share(uplink.name, uplink.weight) for uplink in carrying]
+    match conf.mode:
+        case Mode.FAILOVER:
+            return tuple((share,) for share in shares)
+        case Mode.BALANCE:
+            levels = sorted({uplink.tier for uplink in carrying})
+            return tuple(
+                tuple(s for u, s in zip(carrying, shares, strict=True) if u.tier == level)
+                for level in levels
+            )
+
+
+def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tuple[Rule, ...]:
+    """The ladder of ip rules, in the order of their priorities."""
+    rules = [Rule(4, MAIN_FIRST, "lo", table="main", suppress_prefixlength=0, origin="nib")]
+    for uplink in uplinks:
+        table, origin = uplink.table, uplink.origin
+        for family in uplink.families:
+            rules += [
+                Rule(
+                    family,
+                    Priority(DEVICE_BASE + uplink.id),
+                    uplink.device,
+                    table=table,
+                    oif=uplink.device,
+                    origin=origin,
+                ),
+                *(
+                    Rule(
+                        family,
+                        Priority(ADDRESS_BASE + uplink.id),
+                        "lo",
+                        table=table,
+                        source=address.partition("/")[0],
+                        origin=origin,
+                    )
+                    for address in uplink.addresses
+                ),
+                Rule(
+                    family,
+                    Priority(MARK_BASE + uplink.id),
+                    "lo",
+                    table=table,
+                    mark=uplink.mark,
+                    mask=marks.id_mask,
+                    origin=origin,
+                ),
+            ]
+    # A mark whose table is empty falls through to main; nothing else of a lan's passes the guard.
+    # What nft did not mark, or marked as going nowhere near an uplink, was not NATed either: it
+    # must not follow main's default out with a private source.
+    if lans:
+        rules += [
+            Rule(
+                4,
+                FALL_THROUGH,
+                "lo",
+                table="main",
+                mark=uplink.mark,
+                mask=marks.id_mask,
+                origin=uplink.origin,
+            )
+            for uplink in uplinks
+        ]
+    rules += [Rule(4, GUARD, "lo", iif=lan.device, origin=lan.origin) for lan in lans]
+    rules.append(Rule(4, BALANCE, "lo", table=BALANCE_TABLE, origin="nib"))
+    return tuple(sorted(rules, key=lambda rule: rule.priority))
+
+
+def _firewall(conf: Config) -> Firewall:
+    assert conf.firewall
+    devices = {u.name: u.device for u in conf.uplinks} | {lan.name: lan.device for lan in conf.lans}
+    lans = {lan.name for lan in conf.lans}
+    pairs = {
+        (devices[one], devices[other]): None
+        for group in conf.forwarding
+        for one in group
+        if one in lans
+        for other in group
+    }
+    allow = tuple(
+        Allow(
+            name=f"allow_{number}",
+            protocol=entry.protocol,
+            ports=tuple(str(low) if low == high else f"{low}-{high}" for low, high in entry.ports),
+            sources=tuple(str(source) for source in entry.sources),
+            devices=tuple(devices[name] for name in entry.uplinks)
+            if len(entry.uplinks) < len(conf.uplinks)
+            else (),
+            limit=_limit(entry.limit) if entry.limit else None,
+            origin=str(entry.origin),
+        )
+        for number, entry in enumerate(conf.firewall.allow, start=1)
+    )
+    return Firewall(allow, conf.firewall.log_drops, tuple(pairs))
+
+
+def _limit(limit: config.Limit) -> Limit:
+    refill_s = -(-limit.burst * UNIT_S[limit.unit] // limit.rate)
+    return Limit(f"{limit.rate}/{limit.unit}", limit.burst, limit.per_source, max(refill_s, 60))
+
+
+def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:
+    """What the names and numbers in the monitor's state depend on, in 8 hex digits."""
+    facts = (
+        marks.mask,
+        [(u.name, u.id, u.device, u.families) for u in uplinks],
+        [policy.name for policy in policies],
+    )
+    return hashlib.blake2s(json.dumps(facts).encode(), digest_size=4).hexdigest()
