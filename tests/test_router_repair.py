@@ -35,14 +35,16 @@ REMOVALS = {
     "sed -n 's/^\\([0-9]*\\):.*oif wan2.*/\\1/p')",
     "an address's rule": "ip rule del from 198.51.102.2",
     "the first rule": "ip rule del pref 30000",
-    "the routing guard": "ip rule del pref 30480; ip rule del pref 30480",
+    "the routing guard": "ip rule del pref 30480",
+    "what leads past the guard": "ip rule del pref 30470",
     "the balance rule": "ip rule del pref 30500",
 }
 
 
 def essence(lab: NibLab) -> list[str]:
     """The listing, whoever put things there."""
-    text = lab.listing()
+    # systemd 252 forgets the metric of a connected route when it restarts
+    text = re.sub(r"(proto kernel.*) metric \d+", r"\1", lab.listing())
     for origin in ("static", "dhcp", "110"):
         text = text.replace(f" proto {origin}", "")
     lines = [re.sub(r" src \S+", "", line).strip() for line in text.splitlines()]
