@@ -120,8 +120,11 @@ def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
     action, table = entry["action"], entry.get("table")
     if action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
         return []
+    if entry["dst_len"] or entry["src_len"] not in (0, 32, 128):
+        return []
+    if entry["flags"] & FIB_RULE_INVERT:
+        return []
     suppress = entry.get("suppress_prefixlen")
-    source = entry.get("src")
     found = Rule(
         family,
         Priority(entry.get("priority") or 0),
@@ -130,7 +133,7 @@ def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
         suppress_prefixlength=None if suppress in (None, NONE) else suppress,
         oif=entry.get("oifname"),
         iif=entry.get("iifname"),
-        source=source if source and entry["src_len"] in (32, 128) else None,
+        source=entry.get("src"),
         mark=(entry.get("fwmark") or 0) if entry.get("fwmask") else None,
         mask=entry.get("fwmask"),
     )
