@@ -1,0 +1,294 @@
+"""Plays for the monitor's core: a script of happenings, and under each what the core does then.
+
+    1.0 cable .                    a round of probes was answered; `!`: it was not
+    1.0 wan1 loses carrier         also: gets carrier, loses address, gets address
+    1.0 wan1 vanishes              and `appears`, as another device of that name
+    1.0 cable gateway 192.0.2.9    the lease names another gateway
+    1.0 removed default wan1 main  somebody's `ip route del`; also: `default wan1 own`
+    1.0 removed rule 30500
+    1.0 left rule 30999            by a monitor that had another plan
+    1.0 networkd                   puts its own routes and rules back
+    1.0 touched                    somebody changed nib's nft table
+    1.0 nft refuses                until it accepts; likewise netlink
+    1.0 restart                    of the monitor
+    1.0 end                        nothing; time passes until then
+
+Between the lines the core is woken whenever it asked for it, and what it does to the kernel shows
+up among the facts 20 ms later, as it does in earnest.
+"""
+
+import re
+from dataclasses import replace
+
+from nib.monitor import core
+from nib.monitor.events import (
+    AddDefault,
+    AddRule,
+    Default,
+    Device,
+    Effect,
+    Event,
+    Facts,
+    Failed,
+    Judged,
+    LoadState,
+    LoadTable,
+    Looked,
+    NextHop,
+    PresentRule,
+    Publish,
+    RemoveDefault,
+    RemoveRule,
+    Say,
+    SetBalance,
+    TableTouched,
+    Woke,
+)
+from nib.plan import Family, Plan, Priority, Rule, Table
+from nib.status import Status
+
+ECHO_S = 0.02
+MAIN = Table(254)
+
+
+class Kernel:
+    """What `links.look` would find: at first, all that networkd should have put there."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.devices: dict[str, Device] = {}
+        self.gateways = {u.name: f"192.0.2.{n}" for n, u in enumerate(plan.uplinks, start=1)}
+        self.defaults: list[Default] = []
+        self.balance: dict[Family, tuple[NextHop, ...]] = {}
+        self.rules: list[PresentRule] = []
+        for device in plan.devices:
+            self.appears(device)
+        self.networkd()
+
+    def facts(self) -> Facts:
+        return Facts(
+            tuple(sorted(self.devices.values(), key=lambda device: device.index)),
+            tuple(self.defaults),
+            tuple(self.balance.items()),
+            tuple(self.rules),
+        )
+
+    def appears(self, name: str) -> None:
+        index = max((d.index for d in self.devices.values()), default=1) + 10
+        self.devices[name] = Device(name, index, True, True, ())
+        self.gets_address(name)
+
+    def vanishes(self, name: str) -> None:
+        self.loses_address(name)
+        del self.devices[name]
+
+    def gets_address(self, name: str) -> None:
+        address: tuple[Family, str] = (4, f"192.0.2.1{self.plan.devices.index(name)}")
+        self.devices[name] = replace(self.devices[name], addresses=(address,))
+        self.networkd()
+
+    def loses_address(self, name: str) -> None:
+        self.devices[name] = replace(self.devices[name], addresses=())
+        self.defaults = [d for d in self.defaults if d.device != name]
+
+    def networkd(self) -> None:
+        """Its routes and rules, where the link has an address."""
+        for uplink in self.plan.uplinks:
+            device = self.devices.get(uplink.device)
+            self.defaults = [d for d in self.defaults if d.ours or d.device != uplink.device]
+            if device and device.addresses:
+                self.defaults += [
+                    Default(4, t, uplink.device, self.gateways[uplink.name], uplink.metric, False)
+                    for t in (uplink.table, MAIN)
+                ]
+        self.rules = [entry for entry in self.rules if entry.ours]
+        self.rules += [PresentRule(rule, ours=False) for rule in self.plan.rules]
+
+    def do(self, effect: Effect) -> bool:
+        """Is there something new to see?"""
+        match effect:
+            case SetBalance(family, ()):
+                self.balance.pop(family, None)
+            case SetBalance(family, (only,)):
+                self.balance[family] = (replace(only, weight=1),)
+            case SetBalance(family, hops):
+                self.balance[family] = hops
+            case AddDefault(default):
+                self.defaults = [*(d for d in self.defaults if d != default), default]
+            case RemoveDefault(default):
+                self.defaults = [d for d in self.defaults if d != default]
+            case AddRule(rule):
+                own = PresentRule(rule, ours=True)
+                self.rules = [*(entry for entry in self.rules if entry != own), own]
+            case RemoveRule(rule):
+                self.rules = [e for e in self.rules if e != PresentRule(rule, ours=True)]
+            case _:
+                return False
+        return True
+
+
+class Play:
+    """A kernel, the core, and what has been said and done so far."""
+
+    def __init__(self, plan: Plan, before: Status | None = None) -> None:
+        self.plan = plan
+        self.kernel = Kernel(plan)
+        self.now_s = 0.0
+        self.queue: list[Event] = []
+        self.lines: list[str] = []
+        self.done: list[tuple[float, Effect]] = []
+        self.refusing: set[str] = set()
+        self.published: Status | None = before
+        self._line = ""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.world = core.begin(self.plan, self.now_s, self.published)
+        self.queue = [Looked(self.now_s, self.kernel.facts())]
+
+    def act(self, script: str) -> str:
+        """The lines of the script, each with what was done until the next, indented."""
+        written = []
+        for line in (line for line in script.splitlines() if line[:1].isdigit()):
+            time, _, happening = line.partition(" ")
+            self.until(float(time))
+            written += [f"    {done}" for done in self.lines]
+            self.lines = []
+            written.append(line)
+            self.happen(happening)
+            self.until(self.now_s)
+        written += [f"    {done}" for done in self.lines]
+        self.lines = []
+        return "".join(f"{line}\n" for line in written)
+
+    def until(self, at_s: float) -> None:
+        """Let time pass: the core is woken when it wants to be."""
+        while True:
+            due = self.queue[0].at_s if self.queue else self.world.wake_at
+            if due > at_s:
+                break
+            if self.queue:
+                self.step(self.queue.pop(0))
+            else:
+                self.step(Woke(due))
+        self.now_s = at_s
+
+    def step(self, event: Event) -> None:
+        if isinstance(event, Looked):
+            event = Looked(event.at_s, self.kernel.facts())
+        self.world, effects = core.step(self.world, event)
+        at_s = event.at_s
+        assert self.world.wake_at > at_s, "it wants to be woken in the past"
+        for effect in effects:
+            self.done.append((at_s, effect))
+            self.do(effect, at_s)
+
+    def do(self, effect: Effect, at_s: float) -> None:
+        text = written(effect, self.plan)
+        if isinstance(effect, Publish):
+            self.published = effect.status
+            if effect.line == self._line:
+                return
+            self._line = effect.line
+        self.lines.append(f"{round(at_s, 2):g} {text}")
+        match effect:
+            case LoadState() | LoadTable():
+                refused = "nft" in self.refusing
+            case Publish() | Say():
+                refused = False
+            case _:
+                refused = "netlink" in self.refusing
+        if refused:
+            self.later(Failed(at_s + ECHO_S, effect, "no"))
+        elif self.kernel.do(effect):
+            self.later(Looked(at_s + ECHO_S, self.kernel.facts()))
+
+    def later(self, event: Event) -> None:
+        self.queue.append(event)
+        self.queue.sort(key=lambda event: event.at_s)
+
+    def happen(self, what: str) -> None:
+        at_s, kernel = self.now_s, self.kernel
+        match what.split():
+            case [name, ("." | "!") as heard]:
+                self.later(Judged(at_s, name, 4, heard == "."))
+                return
+            case [name, "loses", "carrier"]:
+                kernel.devices[name] = replace(kernel.devices[name], carrier=False)
+            case [name, "gets", "carrier"]:
+                kernel.devices[name] = replace(kernel.devices[name], carrier=True)
+            case [name, "loses", "address"]:
+                kernel.loses_address(name)
+            case [name, "gets", "address"]:
+                kernel.gets_address(name)
+            case [name, "vanishes"]:
+                kernel.vanishes(name)
+            case [name, "appears"]:
+                kernel.appears(name)
+            case [name, "gateway", address]:
+                kernel.gateways[name] = address
+                kernel.networkd()
+            case ["removed", "default", device, table]:
+                main = table == "main"
+                kernel.defaults = [
+                    d for d in kernel.defaults if (d.device, d.table == MAIN) != (device, main)
+                ]
+            case ["removed", "rule", priority]:
+                kernel.rules = [r for r in kernel.rules if r.rule.priority != int(priority)]
+            case ["left", "rule", priority]:
+                left = Rule(4, Priority(int(priority)), "", table=Table(7063))
+                kernel.rules.append(PresentRule(left, ours=True))
+            case ["networkd"]:
+                kernel.networkd()
+            case ["touched"]:
+                self.later(TableTouched(at_s))
+                return
+            case [whom, "refuses"]:
+                self.refusing.add(whom)
+            case [whom, "accepts"]:
+                self.refusing.remove(whom)
+            case ["restart"]:
+                self._begin()
+                return
+            case ["end"]:
+                return
+            case _:
+                raise AssertionError(f"what is {what!r}?")
+        self.later(Looked(at_s, kernel.facts()))
+
+
+def written(effect: Effect, plan: Plan) -> str:
+    """An effect as a line of text."""
+    match effect:
+        case LoadState(text):
+            return f"flip {_state(text)}"
+        case LoadTable(text):
+            return f"table {_state(text)}"
+        case SetBalance(_, hops):
+            ways = " + ".join(f"{h.device} via {h.gateway} weight {h.weight}" for h in hops)
+            return f"balance {ways or 'by nobody'}"
+        case AddDefault(default):
+            return f"add {_default(default, plan)}"
+        case RemoveDefault(default):
+            return f"remove {_default(default, plan)}"
+        case AddRule(rule):
+            return f"add rule {rule.priority}"
+        case RemoveRule(rule):
+            return f"remove rule {rule.priority}"
+        case Publish(_, line):
+            return f"publish {line}"
+        case Say(text, warning):
+            return f"{'warn' if warning else 'say'} {text}"
+
+
+def _state(text: str) -> str:
+    alive = " ".join(re.findall(r"goto use_(\w+)", text)) or "nobody"
+    (balance,) = re.findall(r"add element inet nib balance_default4 \{ (.*) \}", text)
+    ranges = re.findall(r"(\d+)(?:-(\d+))? : goto new_(\w+)", balance)
+    shares = [(name, round(100 * (int(e or s) - int(s) + 1) / 65536)) for s, e, name in ranges]
+    return f"alive {alive}; new " + " ".join(f"{name} {share}%" for name, share in shares)
+
+
+def _default(default: Default, plan: Plan) -> str:
+    table = "main" if default.table == MAIN else "own"
+    return f"default {default.device} {table} via {default.gateway}"

@@ -1,0 +1,167 @@
+"""What the monitor does when lines, leases, devices and other programs do what they do."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import samples
+from nib.monitor import core
+from nib.monitor.core import PUBLISH_S, REPEAT_S
+from nib.monitor.events import Facts, LoadState, LoadTable, Looked, Publish, Say, Woke
+from nib.state import carriers, render_state
+from play import Play
+
+PLAYS = Path(__file__).parent / "plays"
+
+PROBE = "probe: {fall: 3, rise: 2}\n"
+TIERS = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, weight: 3}
+  dsl: {device: wan2, address: dhcp, weight: 1}
+  lte: {device: wan3, address: dhcp, tier: 2}
+  spare: {device: wan4, address: dhcp, weight: 0}
+"""
+TEXTS = {
+    "two": PROBE + samples.TWO,
+    "tiers": PROBE + TIERS,
+    "failover": PROBE + "mode: failover\n" + TIERS,
+}
+
+
+def begun(text: str) -> Play:
+    """A monitor that knows nothing yet."""
+    return Play(samples.plan(TEXTS[text]))
+
+
+def settled(text: str = "two") -> Play:
+    """A monitor at 1 s, to which every uplink has answered."""
+    of = begun(text)
+    of.act("\n".join(f"0.1 {uplink.name} ." for uplink in of.plan.uplinks) + "\n1 end")
+    return of
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in PLAYS.glob("*.txt")))
+def test_play(name: str, update_golden: bool) -> None:
+    kept = PLAYS / f"{name}.txt"
+    text = kept.read_text(encoding="utf-8")
+    head, given, script = text.partition("given ")
+    which, _, rest = script.partition("\n")
+    of = settled(which.removesuffix(", all up")) if "all up" in which else begun(which)
+    told = f"{head}{given}{which}\n{of.act(rest)}"
+    if update_golden:
+        kept.write_text(told, encoding="utf-8")
+    assert told == text
+
+
+# -- what is never so, whatever happens
+
+HAPPENINGS = st.sampled_from(
+    [
+        *(f"{name} {heard}" for name in ("cable", "dsl", "lte", "spare") for heard in "...!!!"),
+        *(
+            f"wan{number} {what}"
+            for number in (1, 2, 3)
+            for what in ("loses carrier", "gets carrier", "loses address", "gets address")
+        ),
+        "cable gateway 192.0.2.77",
+        "removed default wan1 own",
+        "removed default wan2 main",
+        "removed rule 30500",
+        "removed rule 30000",
+        "networkd",
+        "touched",
+        "restart",
+        "end",
+    ]
+)
+HISTORIES = st.lists(st.tuples(st.floats(0, 2, allow_subnormal=False), HAPPENINGS), max_size=40)
+
+
+def lived(history: list[tuple[float, str]], text: str = "tiers") -> Play:
+    """A monitor to which all that has happened."""
+    of = begun(text)
+    for pause_s, happening in history:
+        of.act(f"{of.now_s + pause_s!r} {happening}")
+    return of
+
+
+@given(HISTORIES)
+def test_without_news_it_comes_to_rest(history: list[tuple[float, str]]) -> None:
+    """No flip without evidence, no repair twice; only the measurements are kept fresh."""
+    of = lived(history)
+    of.act(f"{of.now_s + 5!r} end")
+    rest_s, told = of.now_s, len(of.done)
+    of.act(f"{of.now_s + 60!r} end")
+    times = [at_s for at_s, effect in of.done[told:] if isinstance(effect, Publish)]
+    assert [effect for _, effect in of.done[told:] if not isinstance(effect, Publish)] == []
+    assert [after - before for before, after in itertools.pairwise(times)] == (
+        pytest.approx([PUBLISH_S] * (len(times) - 1))
+    )
+    assert len(times) == pytest.approx((of.now_s - rest_s) / PUBLISH_S, abs=1)
+
+
+@given(HISTORIES)
+def test_it_never_spins(history: list[tuple[float, str]]) -> None:
+    """Nothing is asked for at a speed that a failing nft or kernel could not bear."""
+    of = lived([(0.0, "nft refuses"), (0.0, "netlink refuses"), *history])
+    told = len(of.done)
+    of.act(f"{of.now_s + 10!r} end")
+    loads = [effect for _, effect in of.done[told:] if isinstance(effect, LoadState | LoadTable)]
+    warnings = [effect.text for _, effect in of.done[told:] if isinstance(effect, Say)]
+    assert len(loads) <= 12
+    assert len(warnings) == len(set(warnings))
+
+
+@given(HISTORIES, st.permutations(["cable", "dsl", "lte", "spare"]), st.data())
+def test_what_is_loaded_depends_on_what_is_true_and_not_on_how_it_came(
+    history: list[tuple[float, str]], order: list[str], data: st.DataObject
+) -> None:
+    alive = data.draw(st.sets(st.sampled_from(order)))
+    of = lived(history)
+    for number in (1, 2, 3):
+        of.act(f"{of.now_s!r} wan{number} gets carrier\n{of.now_s!r} wan{number} gets address")
+    of.act(f"{of.now_s!r} networkd\n{of.now_s + 2!r} end")
+    for _ in range(3):
+        for name in order:
+            of.act(f"{of.now_s + 0.1!r} {name} {'.' if name in alive else '!'}")
+    of.act(f"{of.now_s + 2!r} end")
+    if carriers(of.plan.policies[0], frozenset(alive)):
+        texts = [effect.text for _, effect in of.done if isinstance(effect, LoadState | LoadTable)]
+        assert texts[-1] == render_state(of.plan, {4: frozenset(alive)})
+
+
+@given(st.data())
+def test_the_order_of_facts_is_no_fact(data: st.DataObject) -> None:
+    of = settled("tiers")
+    of.act("2 removed default wan1 main\n2.5 end")
+    facts = of.kernel.facts()
+    shuffled = Facts(
+        tuple(data.draw(st.permutations(facts.devices))),
+        tuple(data.draw(st.permutations(facts.defaults))),
+        facts.balance,
+        tuple(data.draw(st.permutations(facts.rules))),
+    )
+    world = replace(of.world, published=None)
+    _, effects = core.step(world, Looked(3.0, facts))
+    assert core.step(world, Looked(3.0, shuffled))[1] == effects
+
+
+@settings(max_examples=30)
+@given(st.lists(st.floats(0, 3), max_size=30))
+def test_being_woken_too_early_or_too_often_does_nothing(pauses: list[float]) -> None:
+    world, at_s = settled().world, 1.0
+    for pause_s in pauses:
+        at_s += pause_s
+        world, effects = core.step(world, Woke(at_s))
+        assert all(isinstance(effect, Publish) for effect in effects)
+
+
+def test_the_same_complaint_is_heard_again_after_a_minute() -> None:
+    of = settled()
+    of.act(f"2 touched\n{2 + REPEAT_S / 2} touched\n{2 + REPEAT_S} touched\n{2 + 2 * REPEAT_S} end")
+    said = [at_s for at_s, effect in of.done if isinstance(effect, Say) and effect.warning]
+    assert said == [2, 2 + REPEAT_S]

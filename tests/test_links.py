@@ -1,0 +1,267 @@
+"""What the kernel has, and that we hear when it changes: with real devices, routes and rules."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from pyroute2.iproute.linux import AsyncIPRoute
+
+import samples
+from alone import alone, sh
+from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
+from nib.monitor.links import MAIN, PROTOCOL, look, watch
+from nib.plan import Plan, Priority, Rule, Table
+
+PLAN = samples.plan()
+CABLE, DSL = PLAN.uplinks
+
+DEVICES = """
+for name in wan1 wan2 lan1 foreign; do
+    ip link add $name type veth peer name far_$name
+    ip link set $name up; ip link set far_$name up
+done
+ip address add 192.0.2.2/24 dev wan1
+ip address add 198.51.100.2/24 dev wan2
+ip address add 192.168.10.1/24 dev lan1
+ip address add 10.0.0.1/24 dev foreign
+"""
+
+
+def rule_text(rule: Rule) -> str:
+    """The same for ip(8)."""
+    words = [f"ip rule add pref {rule.priority}"]
+    words += [f"from {rule.source}"] if rule.source else []
+    words += [f"oif {rule.oif}"] if rule.oif else []
+    words += [f"iif {rule.iif}"] if rule.iif else []
+    words += [f"fwmark {rule.mark}/{rule.mask}"] if rule.mark is not None else []
+    words += [f"lookup {rule.table}" if rule.table else "unreachable"]
+    if rule.suppress_prefixlength is not None:
+        words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
+    return " ".join(words)
+
+
+async def looked(plan: Plan = PLAN) -> Facts:
+    async with AsyncIPRoute(strict_check=True) as ipr:
+        return await look(ipr, plan)
+
+
+@alone
+async def test_nothing_there() -> None:
+    assert await looked() == Facts((), (), (), ())
+
+
+@alone
+async def test_devices() -> None:
+    sh(DEVICES)
+    wan1, wan2, lan1 = (await looked()).devices
+    assert (wan1.name, wan1.up, wan1.carrier) == ("wan1", True, True)
+    assert wan1.addresses == ((4, "192.0.2.2"),)
+    assert lan1.addresses == ((4, "192.168.10.1"),)
+    sh("ip address add 192.0.2.1/24 dev wan1; ip link set far_wan1 down; ip link set wan2 down")
+    assert (await looked()).devices == (
+        Device("wan1", wan1.index, True, False, ((4, "192.0.2.1"), (4, "192.0.2.2"))),
+        Device("wan2", wan2.index, False, False, ((4, "198.51.100.2"),)),
+        lan1,
+    )
+    sh("ip link delete wan2; ip link add wan2 type veth peer name far_wan2")
+    (anew,) = (device for device in (await looked()).devices if device.name == "wan2")
+    assert anew.index != wan2.index
+    assert not anew.addresses
+
+
+@alone
+async def test_a_point_to_point_address_is_our_end_of_it() -> None:
+    sh(DEVICES + "ip address flush dev wan1; ip address add 100.64.0.2 peer 100.64.0.1 dev wan1")
+    wan1 = (await looked()).devices[0]
+    assert wan1.addresses == ((4, "100.64.0.2"),)
+
+
+@alone
+async def test_defaults_ours_and_theirs() -> None:
+    sh(f"""{DEVICES}
+    ip route add default via 192.0.2.1 dev wan1 metric {CABLE.metric} proto dhcp
+    ip route add default via 192.0.2.1 dev wan1 metric {CABLE.metric} proto {PROTOCOL} \
+        table {CABLE.table}
+    ip route add default dev wan2 table {DSL.table}
+    ip route add default via 10.0.0.9 dev foreign metric 7
+    ip route add 203.0.113.0/24 via 192.0.2.1
+    ip route add default via 192.0.2.1 table 99
+    ip route append unreachable default metric 4000
+    """)
+    facts = await looked()
+    assert set(facts.defaults) == {
+        Default(4, MAIN, "wan1", "192.0.2.1", CABLE.metric, ours=False),
+        Default(4, CABLE.table, "wan1", "192.0.2.1", CABLE.metric, ours=True),
+        Default(4, DSL.table, "wan2", None, 0, ours=False),
+    }
+    assert facts.balance == ()
+
+
+@alone
+async def test_balance_with_weights() -> None:
+    sh(f"""{DEVICES}
+    ip route add default table {PLAN.balance_table} \
+        nexthop via 192.0.2.1 dev wan1 weight 256 nexthop dev wan2 weight 1
+    ip route append default via 198.51.100.1 table {PLAN.balance_table} metric 9
+    """)
+    assert (await looked()).balance == (
+        (4, (NextHop("wan1", "192.0.2.1", 256), NextHop("wan2", None, 1))),
+    )
+    sh(f"ip route replace default via 192.0.2.1 dev wan1 table {PLAN.balance_table}")
+    assert (await looked()).balance == ((4, (NextHop("wan1", "192.0.2.1", 1),)),)
+
+
+@alone
+async def test_every_rule_of_the_plan_is_known_again() -> None:
+    """Guards `from`, `oif` of a device that is not there, suppressed main."""
+    for rule in PLAN.rules:
+        sh(rule_text(rule))
+    assert (await looked()).rules == tuple(PresentRule(rule, ours=False) for rule in PLAN.rules)
+    sh("".join(f"{rule_text(rule)} protocol {PROTOCOL}\n" for rule in PLAN.rules))
+    facts = await looked()
+    assert {entry.rule for entry in facts.rules if entry.ours} == set(PLAN.rules)
+    assert len(facts.rules) == 2 * len(PLAN.rules)
+
+
+@alone
+async def test_rules_that_only_look_like_ours() -> None:
+    mark, mask = CABLE.mark, PLAN.marks.id_mask
+    priority = next(rule.priority for rule in PLAN.rules if rule.mark == mark)
+    table = CABLE.table
+    marked = f"fwmark {mark}/{mask}"
+    for rule in (
+        f"pref {priority} fwmark {mark} lookup {table}",
+        f"pref {priority + 1} {marked} lookup {table}",
+        f"pref {priority} {marked} lookup {table + 1}",
+        f"pref {priority} {marked} from 10.0.0.0/8 lookup {table}",
+        f"pref {priority} {marked} to 10.0.0.0/8 lookup {table}",
+        f"pref {priority} {marked} iif lo lookup {table}",
+        f"not pref {priority} {marked} lookup {table}",
+        f"pref {priority} {marked} prohibit",
+        "pref 30000 lookup main",
+        "pref 30000 lookup main suppress_prefixlength 1",
+    ):
+        sh(f"ip rule add {rule}")
+        assert (await looked()).rules == (), rule
+        sh(f"ip rule delete {rule}")
+
+
+@alone
+async def test_a_rule_that_a_monitor_with_another_plan_left() -> None:
+    sh(f"ip rule add pref 30999 fwmark 0x5/0x7f oif gone lookup 7063 protocol {PROTOCOL}")
+    left = Rule(4, Priority(30999), "", table=Table(7063), oif="gone", mark=5, mask=0x7F)
+    assert (await looked()).rules == (PresentRule(left, ours=True),)
+
+
+class Calls:
+    """Counts the calls of `watch`."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.heard.set()
+
+    async def after(self, change: str, within: float) -> bool:
+        """Is there a call within that time of a change?"""
+        self.heard.clear()
+        sh(change)
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(self.heard.wait(), within)
+        return False
+
+
+@asynccontextmanager
+async def watching(plan: Plan = PLAN) -> AsyncIterator[Calls]:
+    calls = Calls()
+    task: asyncio.Task[Any] = asyncio.create_task(watch(plan, calls))
+    await asyncio.wait_for(calls.heard.wait(), 5)
+    try:
+        yield calls
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+OURS = [
+    "ip link set far_wan1 down",
+    "ip link set far_wan1 up",
+    "ip link set lan1 down",
+    "ip link set lan1 up",
+    "ip address add 192.0.2.7/24 dev wan1",
+    "ip address delete 192.0.2.7/24 dev wan1",
+    "ip route add default via 192.0.2.1 dev wan1 metric 1001",
+    "ip route delete default",
+    f"ip route add default via 192.0.2.1 table {CABLE.table}",
+    f"ip route flush table {CABLE.table}",
+    f"ip route add default via 192.0.2.1 table {PLAN.balance_table}",
+    "ip rule add pref 30500 lookup 7000",
+    "ip rule flush",
+    "ip link set wan1 down; ip link set wan1 name renamed",
+    "ip link set renamed name wan1",
+    "ip link delete wan2",
+    "ip link add wan2 type veth peer name far_wan2",
+]
+
+FOREIGN = [
+    "ip link set far_foreign down",
+    "ip link set foreign mtu 1400; ip address flush dev foreign",
+    "ip link set foreign name strange",
+    "ip route add 203.0.113.0/24 via 192.0.2.1; ip route add default via 192.0.2.1 table 99",
+    "ip link delete strange; ip link add foreign type veth peer name far_foreign",
+]
+
+
+@alone
+async def test_what_is_ours_is_heard_of_at_once() -> None:
+    sh(DEVICES)
+    async with watching() as calls:
+        for change in OURS:
+            assert await calls.after(change, within=0.3), change
+
+
+@alone
+async def test_what_is_not_ours_is_not_listened_to() -> None:
+    sh(DEVICES)
+    async with watching() as calls:
+        for change in FOREIGN:
+            assert not await calls.after(change, within=0.15), change
+        assert await calls.after("ip link set far_wan1 down", within=0.3)
+
+
+@alone
+async def test_many_changes_are_one_call_and_then_another() -> None:
+    sh(DEVICES)
+    count = 0
+
+    async def count_it() -> None:
+        nonlocal count
+        count += 1
+
+    task = asyncio.create_task(watch(PLAN, count_it))
+    async with watching() as calls:
+        assert await calls.after(
+            "for n in 10 11 12 13 14 15 16 17; do ip address add 192.0.2.$n/24 dev wan1; done",
+            within=0.3,
+        )
+    assert count <= 4
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@alone
+async def test_too_many_changes_at_once_do_not_deafen() -> None:
+    sh(DEVICES)
+    async with watching() as calls:
+        batch = "\n".join(
+            f"route add 1.{high}.{low}.0/24 via 192.0.2.1 table 99"
+            for high in range(64)
+            for low in range(200)
+        )
+        assert await calls.after(f"ip -batch - <<.\n{batch}\n.", within=5)
+        while await calls.after("true", within=0.2):
+            pass
+        assert await calls.after("ip link set far_wan1 down", within=0.3)
