@@ -43,8 +43,7 @@ REMOVALS = {
 
 def essence(lab: NibLab) -> list[str]:
     """The listing, whoever put things there."""
-    # systemd 252 forgets the metric of a connected route when it restarts
-    text = re.sub(r"(proto kernel.*) metric \d+", r"\1", lab.listing())
+    text = lab.listing()
     for origin in ("static", "dhcp", "110"):
         text = text.replace(f" proto {origin}", "")
     lines = [re.sub(r" src \S+", "", line).strip() for line in text.splitlines()]

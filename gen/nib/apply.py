@@ -104,8 +104,13 @@ def _status() -> Status | None:
 
 
 def _agreed_s() -> float:
-    """When the router last read its files, in seconds of the epoch: nib apply, or the boot."""
-    boot_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    """When the router last read its files, in seconds of the epoch: nib apply, or the boot.
+
+    The boot of this system, which in a container is not that of the kernel.
+    """
+    asked = command(("systemctl", "show", "--property=UserspaceTimestampMonotonic", "--value"), 10)
+    up_since_s = int(asked.output) / 1e6 if asked.output.strip().isdigit() else 0.0
+    boot_s = time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + up_since_s
     try:
         return max(boot_s, STAMP.lstat().st_mtime)
     except OSError:
