@@ -111,17 +111,23 @@ class Daemon:
         loop = asyncio.get_running_loop()
         world = core.begin(self._plan, loop.time(), _last_status())
         while True:
-            try:
-                timeout = max(0.0, world.wake_at - loop.time()) if world.facts else None
-                event = await asyncio.wait_for(self._events.get(), timeout)
-            except TimeoutError:
-                event = Woke(loop.time())
             first = world.facts is None
+            event = await (self._events.get() if first else self._next(world.wake_at))
             world, effects = core.step(world, event)
             for effect in effects:
                 self._effects.put_nowait(effect)
             if first and world.facts is not None:
                 notify("READY=1")
+
+    async def _next(self, wake_at: float) -> Event:
+        """The oldest event that waits, or the first to come; none until `wake_at`: a Woke."""
+        loop = asyncio.get_running_loop()
+        if not self._events.empty():
+            return self._events.get_nowait()
+        try:
+            return await asyncio.wait_for(self._events.get(), max(0.0, wake_at - loop.time()))
+        except TimeoutError:
+            return Woke(loop.time())
 
     async def _act(self, effects: Effects) -> None:
         loop = asyncio.get_running_loop()

@@ -188,7 +188,13 @@ async def nft(file: Path) -> None:
         await process.wait()
         raise EffectError(f"nft -f {file} took more than {NFT_TIMEOUT_S} s") from None
     if process.returncode:
-        raise EffectError(f"nft -f {file}: {said.decode(errors='replace').strip()}")
+        raise EffectError(f"nft -f {file}: {_complaint(said.decode(errors='replace'))}")
+
+
+def _complaint(said: str) -> str:
+    """The first error of the many that nft may find, without the text that it is about."""
+    lines = said.splitlines() or ["it does not say why"]
+    return next((line for line in lines if "Error: " in line), lines[0])
 
 
 def write(path: Path, text: str) -> None:

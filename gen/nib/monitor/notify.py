@@ -4,7 +4,8 @@ import contextlib
 import os
 import socket
 
-PATIENCE_S = 1.0
+# The loop waits for nobody, or hardly.
+PATIENCE_S = 0.1
 
 
 def notify(*fields: str) -> None:
