@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,9 @@ def test_a_manager_that_does_not_read_holds_nobody_up(manager: socket.socket) ->
                 sent += 1
         except BlockingIOError:
             pass
+    began_s = time.monotonic()
     notify("WATCHDOG=1")
+    assert time.monotonic() - began_s < 1
     heard = [manager.recv(1024) for _ in range(sent)]
     assert b"WATCHDOG=1" not in heard
 

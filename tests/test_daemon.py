@@ -1,0 +1,202 @@
+"""nib-monitor as a program: what it says, what it leaves with, and that it puts things back."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import samples
+from alone import alone, sh, wait_for
+from nib.plan import to_json
+from nib.status import STATUS_FILE, from_json
+from private import environment
+from test_effects import balance
+from test_links import DEVICES, rule_text
+
+PLAN = samples.plan()
+COMMAND = [sys.executable, "-m", "nib.monitor.daemon", "--plan"]
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    """/etc/nib as nib-gen writes it."""
+    (tmp_path / "plan.json").write_text(to_json(PLAN))
+    (tmp_path / "nib.nft").write_text(samples.files()["nib/nib.nft"])
+    return tmp_path / "plan.json"
+
+
+def refused(*command: str | Path) -> tuple[int, str]:
+    """How it ends by itself, and the one sentence that it says."""
+    done = subprocess.run(
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env=environment(),
+        check=False,
+    )
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    sentence = done.stderr.rstrip("\n")
+    return done.returncode, sentence
+
+
+def test_no_plan(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    assert refused(*COMMAND, file) == (
+        2,
+        f"nib-monitor: there is no {file}: `nib apply` writes it",
+    )
+    file.mkdir()
+    assert refused(*COMMAND, file) == (3, f"nib-monitor: {file}: Is a directory")
+
+
+def test_a_plan_of_another_version(plan_file: Path) -> None:
+    plan_file.write_text(json.dumps(json.loads(plan_file.read_text()) | {"version": 99}))
+    code, sentence = refused(*COMMAND, plan_file)
+    assert code == 2
+    assert "plan version 99, but this nib reads" in sentence
+    assert sentence.endswith("; run `nib apply` to write it anew")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "\x00", '{"version": 1}'])
+def test_no_plan_at_all(plan_file: Path, text: str) -> None:
+    plan_file.write_text(text)
+    code, sentence = refused(*COMMAND, plan_file)
+    assert code == 2
+    assert sentence.startswith(f"nib-monitor: {plan_file}: ")
+
+
+@pytest.mark.parametrize("lacking", ["-net_admin", "-net_raw", "-all"])
+@alone
+def test_without_the_privilege(plan_file: Path, lacking: str) -> None:
+    sh(f"{DEVICES}\nnft -f {plan_file.with_name('nib.nft')}")
+    without = ["setpriv", f"--bounding-set={lacking}", f"--inh-caps={lacking}"]
+    assert refused(*without, *COMMAND, plan_file) == (
+        3,
+        "nib-monitor: not permitted: it needs CAP_NET_ADMIN and CAP_NET_RAW",
+    )
+
+
+class Running:
+    """A monitor, what it told its manager, and its journal."""
+
+    def __init__(self, plan_file: Path) -> None:
+        self.told: list[str] = []
+        self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._manager.bind("/run/notify")
+        self._manager.setblocking(False)
+        self.process = subprocess.Popen(
+            [*COMMAND, str(plan_file)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(NOTIFY_SOCKET="/run/notify", WATCHDOG_USEC="300000"),
+        )
+
+    def tells(self, line: str) -> bool:
+        """Has it been told since the last time?"""
+        while True:
+            try:
+                self.told += self._manager.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                break
+        found = line in self.told
+        if found:
+            self.told.clear()
+        return found
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        self.process.send_signal(number)
+        _, journal = self.process.communicate(timeout=10)
+        return self.process.returncode, journal
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self._manager.close()
+
+
+NETWORKD = f"""{DEVICES}
+ip route add default via 192.0.2.1 dev wan1 metric 1001
+ip route add default via 192.0.2.1 dev wan1 metric 1001 table {PLAN.uplinks[0].table}
+ip route add default via 198.51.100.1 dev wan2 metric 1002
+ip route add default via 198.51.100.1 dev wan2 metric 1002 table {PLAN.uplinks[1].table}
+""" + "\n".join(map(rule_text, PLAN.rules))
+
+
+@contextmanager
+def running(plan_file: Path) -> Iterator[Running]:
+    sh(f"{NETWORKD}\nnft -f {plan_file.with_name('nib.nft')}")
+    monitor = Running(plan_file)
+    try:
+        wait_for(lambda: monitor.tells("READY=1"), within=10)
+        wait_for(lambda: len(weighted()) == 2)
+        yield monitor
+    finally:
+        monitor.close()
+
+
+def weighted() -> list[str]:
+    """The ways of the balance table."""
+    shown = sh(f"ip route show table {PLAN.balance_table} 2>/dev/null || true")
+    return [line for line in shown.splitlines() if "nexthop" in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@alone
+def test_it_stops_when_told(plan_file: Path, number: int) -> None:
+    """What is loaded stays loaded."""
+    with running(plan_file) as monitor:
+        wait_for(lambda: monitor.tells("WATCHDOG=1"))
+        wait_for(Path(STATUS_FILE).exists)
+        assert monitor.end(number)[0] == 0
+        assert monitor.tells("STOPPING=1")
+        assert len(weighted()) == 2
+        assert balance() == {"new_cable", "new_dsl"}
+
+
+@alone
+def test_what_others_do_is_put_right(plan_file: Path) -> None:
+    with running(plan_file) as monitor:
+        wait_for(Path(PLAN.state_file).exists)
+        sh("nft flush ruleset")
+        wait_for(lambda: "table inet nib" in sh("nft list tables"), within=2)
+        assert balance() == {"new_cable", "new_dsl"}
+
+        sh("ip link set far_wan1 down")
+        wait_for(lambda: balance() == {"new_dsl"}, within=2)
+        wait_for(lambda: not weighted(), within=2)
+
+        sh("ip rule flush; ip rule add pref 32766 lookup main")
+        wait_for(lambda: len(sh("ip rule").splitlines()) >= len(PLAN.rules) - 1, within=2)
+        sh("ip route flush default 2>/dev/null; ip route flush table main default || true")
+        wait_for(lambda: "default via 198.51.100.1" in sh("ip route"), within=2)
+
+        status = from_json(Path(STATUS_FILE).read_text())
+        assert status.uplinks[0].families[0].reason == "wan1 has no carrier"
+        code, journal = monitor.end()
+    assert code == 0
+    assert "somebody changed nib's nft table: loading it again" in journal.splitlines()
+    assert "cable is down: wan1 has no carrier" in journal.splitlines()
+    assert "Traceback" not in journal
+
+
+@alone
+def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
+    with running(plan_file) as monitor:
+        plan_file.with_name("nib.nft").write_text("nonsense\n")
+        sh("nft delete table inet nib")
+        wait_for(lambda: monitor.tells("WATCHDOG=1"))
+        for _ in range(25):
+            wait_for(lambda: monitor.tells("WATCHDOG=1"))
+        plan_file.with_name("nib.nft").write_text(samples.files()["nib/nib.nft"])
+        wait_for(lambda: "table inet nib" in sh("nft list tables"), within=3)
+        code, journal = monitor.end()
+    assert code == 0
+    assert journal.count("the nft table was not loaded") == 1, journal

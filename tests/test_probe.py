@@ -1,0 +1,234 @@
+"""Rounds of real echo requests over a real line, to a network that answers, or does not."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import pytest
+
+import samples
+from alone import alone, eventually, neighbour, sh
+from nib.monitor.events import Event, Judged, Tallied
+from nib.monitor.probe import Prober
+from nib.plan import Uplink
+
+ANSWERS, ANSWERS_TOO, SILENT = "192.0.2.1", "192.0.2.3", "192.0.2.99"
+INTERVAL_MS, TIMEOUT_MS = 30, 150
+
+LINE = """
+ip link add wan1 type veth peer name far1
+ip link set far1 netns $PID
+ip address add 192.0.2.2/24 dev wan1
+ip link set wan1 up
+"""
+FAR = f"ip address add {ANSWERS}/24 dev far1; ip address add {ANSWERS_TOO}/24 dev far1; \
+ip link set far1 up"
+
+
+class Asking:
+    """A prober on wan1 and all that it emitted."""
+
+    def __init__(self, uplink: Uplink) -> None:
+        self.uplink = uplink
+        self.events: list[Event] = []
+        self.task = asyncio.create_task(Prober(uplink, 4, 0, self.events.append).run())
+
+    def judged(self, ok: bool) -> int:
+        return sum(isinstance(event, Judged) and event.ok == ok for event in self.events)
+
+    def tallied(self) -> list[Tallied]:
+        return [event for event in self.events if isinstance(event, Tallied)]
+
+    async def hears(self, ok: bool, rounds: int = 5) -> None:
+        """From now on, that many rounds in a row of one kind."""
+        self.events.clear()
+        await eventually(lambda: self.last(rounds) == [ok] * rounds)
+
+    def last(self, rounds: int) -> list[bool]:
+        return [event.ok for event in self.events if isinstance(event, Judged)][-rounds:]
+
+
+@asynccontextmanager
+async def asking(
+    *targets: str, quorum: int = 1, timeout_ms: int = TIMEOUT_MS
+) -> AsyncIterator[Asking]:
+    (uplink, _) = samples.plan().uplinks
+    probe = replace(
+        uplink.probe,
+        targets=targets,
+        interval_ms=INTERVAL_MS,
+        timeout_ms=timeout_ms,
+        quorum=quorum,
+    )
+    of = Asking(replace(uplink, probe=probe))
+    try:
+        yield of
+    finally:
+        of.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await of.task
+
+
+@alone
+async def test_who_answers_is_up() -> None:
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        async with asking(ANSWERS, ANSWERS_TOO) as of:
+            await of.hears(True)
+            await eventually(lambda: len(of.tallied()) >= 5)
+    assert of.judged(ok=False) == 0
+    for tallied in of.tallied():
+        assert (tallied.uplink, tallied.family, tallied.asked) == ("cable", 4, 2)
+        assert len(tallied.rtts_ms) == 2
+        assert all(0 < rtt_ms < TIMEOUT_MS for rtt_ms in tallied.rtts_ms)
+
+
+@alone
+async def test_a_round_is_judged_at_once_or_after_its_timeout() -> None:
+    loop = asyncio.get_running_loop()
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        async with asking(ANSWERS, timeout_ms=3000) as of:
+            began_s = loop.time()
+            await of.hears(True)
+            assert loop.time() - began_s < 2
+        async with asking(SILENT, timeout_ms=400) as of:
+            began_s = loop.time()
+            await eventually(lambda: of.judged(ok=False))
+            assert loop.time() - began_s >= 0.4
+            assert not of.judged(ok=True)
+
+
+@pytest.mark.parametrize(("quorum", "ok"), [(1, True), (2, True), (3, False)])
+@alone
+async def test_quorum(quorum: int, ok: bool) -> None:
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        async with asking(ANSWERS, SILENT, ANSWERS_TOO, quorum=quorum) as of:
+            await of.hears(ok)
+            assert of.judged(ok=not ok) == 0
+            await eventually(lambda: len(of.tallied()) >= 3)
+            assert {len(tallied.rtts_ms) for tallied in of.tallied()} == {2}
+
+
+@alone
+async def test_a_target_that_is_refused_here_says_nothing_about_the_others() -> None:
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        sh(f"""nft 'table inet t {{ chain output {{
+            type filter hook output priority 0; ip daddr {SILENT} reject; }}; }}'""")
+        async with asking(SILENT, "203.0.113.1", ANSWERS) as of:
+            await of.hears(True)
+            assert of.judged(ok=False) == 0
+        async with asking(SILENT, "203.0.113.1") as of:
+            await of.hears(False)
+
+
+@alone
+async def test_silence_and_back() -> None:
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        async with asking(ANSWERS) as of:
+            await of.hears(True)
+            far("sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
+            await of.hears(False)
+            far("sysctl -qw net.ipv4.icmp_echo_ignore_all=0")
+            await of.hears(True)
+
+
+@alone
+async def test_a_device_that_goes_and_comes_back_as_another() -> None:
+    with neighbour() as far:
+        async with asking(ANSWERS) as of:
+            await of.hears(False)
+            sh(LINE)
+            far(FAR)
+            await of.hears(True)
+            sh("ip link delete wan1")
+            await of.hears(False)
+            sh("ip link add filler type veth peer name filler2")
+            sh(LINE)
+            far(FAR)
+            await of.hears(True)
+            # another device takes the name
+            sh("ip link set wan1 down; ip link set wan1 name former; ip link set former up")
+            sh("ip address add 192.0.2.2/24 dev former 2>/dev/null || true")
+            sh("ip link set filler name wan1; ip link set wan1 up; ip link set filler2 up")
+            await of.hears(False)
+
+
+@alone
+async def test_bound_to_device_and_mark() -> None:
+    """Whatever the routes say: only by that device, and only with that mark."""
+    (uplink, _) = samples.plan().uplinks
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        sh(f"""
+        ip link add wan2 type veth peer name far2; ip link set wan2 up; ip link set far2 up
+        ip address add 198.51.100.2/24 dev wan2
+        ip route add {ANSWERS} via 198.51.100.1 dev wan2
+        nft 'table inet t {{ chain output {{ type filter hook output priority 0;
+            oifname wan1 icmp type echo-request meta mark {uplink.mark} counter
+            oifname wan1 icmp type echo-request meta mark != {uplink.mark} counter
+            oifname wan2 icmp type echo-request counter
+        }}; }}'""")
+        async with asking(ANSWERS) as of:
+            await of.hears(True)
+        listed = json.loads(sh("nft -j list table inet t"))["nftables"]
+        marked, unmarked, elsewhere = (
+            next(part["counter"]["packets"] for part in entry["rule"]["expr"] if "counter" in part)
+            for entry in listed
+            if "rule" in entry
+        )
+    assert marked >= 5
+    assert (unmarked, elsewhere) == (0, 0)
+
+
+@alone
+async def test_others_answers_are_not_ours() -> None:
+    """Nor are answers that come from somewhere else than was asked."""
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        async with asking(SILENT) as of, asyncio.TaskGroup() as group:
+            ping = await asyncio.create_subprocess_shell(
+                f"exec {PING}", stdout=asyncio.subprocess.DEVNULL
+            )
+            group.create_task(ping.wait())
+            await of.hears(False)
+            ping.kill()
+
+
+PING = f"""python3 -c '
+import socket, struct, time
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+while True:
+    for number in range(60):
+        head = struct.pack("!BBHHH", 8, 0, 0, number * 997, number)
+        total = sum(struct.unpack("!4H", head))
+        total = ~((total >> 16) + (total & 0xFFFF)) & 0xFFFF
+        s.sendto(head[:2] + struct.pack("!H", total) + head[4:], ("{ANSWERS}", 0))
+    time.sleep(0.01)
+'"""
+
+
+@alone
+async def test_rounds_do_not_pile_up() -> None:
+    """One verdict at most for each, and an old question says nothing after a newer answer."""
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        async with asking(ANSWERS, SILENT, timeout_ms=300) as of:
+            await eventually(lambda: len(of.tallied()) >= 20, within=10)
+            kinds = Counter(type(event) for event in of.events)
+            assert kinds[Judged] >= kinds[Tallied]
+            assert kinds[Judged] <= kinds[Tallied] + 300 // INTERVAL_MS + 2

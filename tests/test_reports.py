@@ -1,0 +1,183 @@
+"""The monitor's knowledge in words and numbers."""
+
+from dataclasses import replace
+
+import pytest
+
+import samples
+from nib.monitor import core, reports
+from nib.monitor.events import (
+    AddDefault,
+    AddRule,
+    Default,
+    Effect,
+    LoadTable,
+    Publish,
+    RemoveDefault,
+    RemoveRule,
+    SetBalance,
+    Tallied,
+)
+from nib.monitor.world import Tally
+from nib.plan import Table
+from nib.status import Status
+from play import Play
+
+TEXT = "probe: {fall: 2, rise: 3, hold_down: 10s}\n" + samples.TWO
+DOWN = "1 cable !\n2 cable !"
+
+
+def told(script: str, text: str = TEXT) -> Status:
+    """What status.json says after all that."""
+    of = Play(samples.plan(text))
+    of.act("0.1 dsl .\n" + script)
+    return reports.status(of.world, of.now_s)
+
+
+def reason(script: str, text: str = TEXT) -> str:
+    """Why cable is as it is."""
+    return told(script, text).uplinks[0].families[0].reason
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("1 end", "it has not answered yet"),
+        ("1 cable .", "it answers"),
+        ("1 cable .\n2 cable !", "it answers"),
+        (DOWN, "the link is fine, but none of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered"),
+        (f"{DOWN}\n3 cable .", "it answers again, 1 of 3 rounds"),
+        (f"{DOWN}\n3 cable .\n4 cable .", "it answers again, 2 of 3 rounds"),
+        (
+            f"{DOWN}\n3 cable .\n4 cable .\n5 cable .",
+            "it answers again, and waits out its hold_down",
+        ),
+        ("1 wan1 vanishes", "there is no device wan1"),
+        ("1 wan1 loses carrier", "wan1 has no carrier"),
+        ("1 wan1 loses address", "wan1 has no address yet, no DHCP server answers"),
+        (f"{DOWN}\n3 wan1 loses carrier\n4 wan1 loses address", "wan1 has no carrier"),
+        (
+            "1 removed default wan1 main\n1 removed default wan1 own\n1 wan1 loses carrier\n"
+            "2 wan1 gets carrier\n4 end",
+            "wan1 has no gateway",
+        ),
+    ],
+)
+def test_reasons(script: str, expected: str) -> None:
+    assert reason(script) == expected
+
+
+def test_a_static_address_is_not_waited_for() -> None:
+    static = TEXT.replace("address: dhcp", "address: 192.0.2.2/24, gateway: 192.0.2.1")
+    assert reason("1 wan1 loses address", static) == "wan1 has no address"
+
+
+def test_a_quorum_is_spelled_out() -> None:
+    strict = TEXT.replace("fall: 2", "fall: 2, quorum: 2")
+    assert reason(DOWN, strict) == (
+        "the link is fine, but fewer than 2 of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered"
+    )
+
+
+def test_status() -> None:
+    cable, dsl = told(f"1 cable .\n{DOWN}").uplinks
+    (family,) = cable.families
+    assert (cable.name, cable.device, cable.weight, cable.tier) == ("cable", "wan1", 3, 1)
+    assert (family.health, family.since_s, family.share) == ("down", 2.0, 0.0)
+    assert (family.address, family.gateway) == ("192.0.2.10", "192.0.2.1")
+    assert (family.loss, family.rtt_ms) == (None, None)
+    assert (dsl.families[0].health, dsl.families[0].share) == ("up", 1.0)
+
+
+def test_shares_are_those_of_new_flows() -> None:
+    cable, dsl = told("1 cable .").uplinks
+    assert (cable.families[0].share, dsl.families[0].share) == (0.75, 0.25)
+
+
+def test_what_stands_in_the_way_is_down_to_people_at_once() -> None:
+    (family,) = told("1 cable .\n2 wan1 loses address").uplinks[0].families
+    assert (family.health, family.since_s, family.address, family.gateway) == (
+        "down",
+        2.0,
+        None,
+        None,
+    )
+
+
+def test_the_line_for_systemctl() -> None:
+    assert reports.line(told("1 cable .")) == "2 of 2 uplinks up"
+    assert reports.line(told("1 end")) == "1 of 2 uplinks up, cable is unknown"
+    assert reports.line(told(DOWN)) == "1 of 2 uplinks up, cable is down"
+
+
+# -- when status.json is written
+
+
+def test_news() -> None:
+    old = told("1 cable .")
+    later = replace(old, at_s=old.at_s + 1)
+    assert reports.news(None, old, 2.0)
+    assert not reports.news(old, later, 2.0)
+    assert reports.news(old, replace(old, at_s=old.at_s + 2), 2.0)
+    assert reports.news(old, told(DOWN), 2.0)
+    assert reports.news(old, told("1 cable .\n1 cable gateway 192.0.2.77"), 2.0)
+
+
+def test_measurements_and_streaks_are_no_news() -> None:
+    of = Play(samples.plan(TEXT))
+    of.act("1 cable .")
+    old = reports.status(of.world, 1.0)
+    measured, _ = core.step(of.world, Tallied(1.1, "cable", 4, 3, (20.0, 30.0)))
+    of.act("1.2 cable !")
+    assert not reports.news(old, reports.status(measured, 1.1), 2.0)
+    assert not reports.news(old, reports.status(of.world, 1.2), 2.0)
+
+
+# -- measurements
+
+
+def test_no_round_no_number() -> None:
+    assert (Tally().loss, Tally().rtt_ms) == (None, None)
+
+
+def test_loss_and_median() -> None:
+    tally = Tally().add(3, (10.0, 30.0)).add(3, (20.0,)).add(3, ())
+    assert tally.loss == pytest.approx(6 / 9)
+    assert tally.rtt_ms == 20.0
+
+
+def test_loss_remembers_longer_than_rtt() -> None:
+    tally = Tally().add(1, (500.0,))
+    for _ in range(10):
+        tally = tally.add(1, (10.0,))
+    assert tally.rtt_ms == 10.0
+    for _ in range(89):
+        tally = tally.add(1, ())
+    assert tally.loss == pytest.approx(0.89)
+    assert tally.rtt_ms is None
+    for _ in range(11):
+        tally = tally.add(1, ())
+    assert tally.loss == 1.0
+    assert len(tally.rounds) == 100
+
+
+# -- complaints
+
+PLAN = samples.plan()
+DEFAULT = Default(4, Table(254), "wan1", "192.0.2.1", 1001, ours=True)
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected"),
+    [
+        (LoadTable(""), "the nft table was not loaded: no"),
+        (SetBalance(4, ()), "the balance table was not set: no"),
+        (AddDefault(DEFAULT), "the default route by wan1 was not put back: no"),
+        (RemoveDefault(DEFAULT), "the default route by wan1 was not taken back: no"),
+        (AddRule(PLAN.rules[0]), "the ip rule 30000 was not put back: no"),
+        (RemoveRule(PLAN.rules[0]), "the ip rule 30000 was not taken back: no"),
+        (Publish(told("1 end"), ""), "status.json was not written: no"),
+    ],
+)
+def test_complaints(effect: Effect, expected: str) -> None:
+    assert reports.complaint(effect, "no") == expected
