@@ -1,6 +1,7 @@
 """Writing: only nib's own, only what changed, all or nothing."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,16 @@ def tree(out: Path) -> dict[str, str | Link]:
     }
 
 
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """As a careful administrator's shell has it."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("strict_umask")
 def test_writes_exactly_the_files(tmp_path: Path) -> None:
-    os.umask(0o077)
     install(samples.files(), tmp_path / "deep" / "etc")
     assert tree(tmp_path / "deep" / "etc") == samples.files()
     for path in (tmp_path / "deep").rglob("*"):

@@ -63,7 +63,7 @@ def test_a_new_weight_restarts_only_the_monitor_and_breaks_nothing(routers: Rout
     for recording in flows:
         record = recording.stop()
         assert record.resets == 0 and len(record.seen) == 1
-        assert record.gaps_over(0.5) == ()
+        assert record.gaps_over(0.3) == ()
 
 
 def test_a_dead_uplink_stays_dead_while_another_is_added(routers: Routers) -> None:

@@ -67,7 +67,7 @@ def test_a_provider_dies_and_comes_back(routers: Routers, kind: str, which: int)
         record = recording.stop()
         assert lab.by_isp(dict.fromkeys(record.seen, 1)) == {well.name: 1}
         assert record.resets == 0
-        assert record.gaps_over(0.5) == ()
+        assert record.gaps_over(0.3) == ()
     # what had moved stays where it is: nothing is broken a second time
     for recording in udp[dead.name]:
         assert [lab.isp_of(seen) for seen in recording.stop().seen] == [dead, well]

@@ -64,7 +64,7 @@ def test_a_restart_breaks_nothing_and_a_dead_uplink_stays_dead(routers: Routers,
     for recording in (tcp, udp, own):
         record = recording.stop()
         assert record.resets == 0 and len(record.seen) == 1
-        assert record.gaps_over(0.5) == ()
+        assert record.gaps_over(0.3) == ()
 
 
 def test_the_monitor_killed_comes_back_by_itself(routers: Routers) -> None:

@@ -70,7 +70,7 @@ def test_reloads_disturb_nothing_and_resurrect_nobody(routers: Routers) -> None:
     assert stream.stop().failed == ()
     for record in (tcp.stop(), udp.stop()):
         assert record.resets == 0 and len(record.seen) == 1
-        assert record.gaps_over(0.5) == ()
+        assert record.gaps_over(0.3) == ()
 
 
 def test_what_others_remove_is_put_back_within_a_second(routers: Routers) -> None:
