@@ -50,6 +50,9 @@ METRIC_BASE = 1001
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
+# nft refuses time-outs of a few years, and nobody waits for that.
+FORGET_MOST_S = 365 * 86400
+
 
 def make_plan(conf: Config) -> Plan:
     """Choose every number and name for a checked configuration."""
@@ -268,7 +271,8 @@ def _firewall(conf: Config) -> Firewall:
 
 def _limit(limit: config.Limit) -> Limit:
     refill_s = -(-limit.burst * UNIT_S[limit.unit] // limit.rate)
-    return Limit(f"{limit.rate}/{limit.unit}", limit.burst, limit.per_source, max(refill_s, 60))
+    forget_s = min(max(refill_s, 60), FORGET_MOST_S)
+    return Limit(f"{limit.rate}/{limit.unit}", limit.burst, limit.per_source, forget_s)
 
 
 def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:
