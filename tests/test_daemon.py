@@ -226,4 +226,4 @@ def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
         wait_for(lambda: "table inet nib" in sh("nft list tables"), within=3)
         code, journal = monitor.end()
     assert code == 0
-    assert journal.count("the nft table was not loaded") == 1, journal
+    assert journal.count("the nft table or its state file is not in place") == 1, journal
