@@ -223,7 +223,7 @@ def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
         for _ in range(25):
             wait_for(lambda: monitor.tells("WATCHDOG=1"))
         plan_file.with_name("nib.nft").write_text(samples.files()["nib/nib.nft"])
-        wait_for(lambda: "table inet nib" in sh("nft list tables"), within=3)
+        wait_for(lambda: "table inet nib" in sh("nft list tables"), within=20)
         code, journal = monitor.end()
     assert code == 0
     assert journal.count("the nft table or its state file is not in place") == 1, journal
