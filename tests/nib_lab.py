@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,18 @@ lans:
   home: {device: lan1, address: 192.168.10.1/24}
 """
 HOME_ISPS = (Isp(), Isp("static"))
+# The same with IPv6: one announces it, the other is static again.
+DUAL = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, weight: 3}
+  dsl:
+    device: wan2
+    address: [198.51.102.2/24, "2001:db8:2::2/64"]
+    gateway: [198.51.102.1, "2001:db8:2::1"]
+lans:
+  home: {device: lan1, address: [192.168.10.1/24, "fd00:10::1/64"]}
+"""
+DUAL_ISPS = (Isp(ipv6="ra"), Isp("static", ipv6="static"))
 # What tests wait for; people have the defaults.
 FAST = "probe: {interval: 100ms, timeout: 200ms, fall: 3, rise: 3}\n"
 
@@ -47,18 +60,23 @@ class NibLab(Lab):
         self.router.put("/etc/nib/balance.yaml", config)
         self.router.run("nib-gen --out /etc")
 
-    def status(self) -> Status:
-        """status.json: what the monitor says of IPv4, by uplink."""
+    def status(self, family: int = 4) -> Status:
+        """status.json: what the monitor says of one family, by uplink."""
         said = json.loads(self.router.read("/run/nib/status.json"))
-        return {uplink["name"]: uplink["families"][0] for uplink in said["uplinks"]}
+        return {
+            uplink["name"]: state
+            for uplink in said["uplinks"]
+            for state in uplink["families"]
+            if state["family"] == family
+        }
 
-    def health(self) -> dict[str, object]:
+    def health(self, family: int = 4) -> dict[str, object]:
         """Every uplink's health."""
-        return {name: family["health"] for name, family in self.status().items()}
+        return {name: state["health"] for name, state in self.status(family).items()}
 
-    def until(self, within: float = 10, **health: str) -> None:
+    def until(self, within: float = 10, family: int = 4, **health: str) -> None:
         """Wait until the named uplinks are in these states."""
-        eventually(lambda: health.items() <= self.health().items(), within)
+        eventually(lambda: health.items() <= self.health(family).items(), within)
 
     def start(self, **health: str) -> None:
         """Boot, and wait until the named uplinks are as said (all up, if none is named)."""
@@ -68,10 +86,18 @@ class NibLab(Lab):
 
     def plan_names(self) -> list[str]:
         """The uplinks' names."""
-        return [
-            uplink["name"]
-            for uplink in json.loads(self.router.read("/etc/nib/plan.json"))["uplinks"]
+        return [uplink["name"] for uplink in self.planned()]
+
+    def has_ipv6(self) -> bool:
+        """Whether any uplink may carry IPv6."""
+        return any(6 in uplink["families"] for uplink in self.planned())
+
+    def planned(self) -> list[dict[str, Any]]:
+        """The uplinks of the plan."""
+        uplinks: list[dict[str, Any]] = json.loads(self.router.read("/etc/nib/plan.json"))[
+            "uplinks"
         ]
+        return uplinks
 
     def listing(self) -> str:
         """Rules, routes and nib's table as the kernel has them, without what comes and goes.
@@ -81,6 +107,8 @@ class NibLab(Lab):
         commands = (
             "ip -4 rule",
             "ip -4 route show table all | grep -E '^default|^[0-9].* dev'",
+            "ip -6 rule",
+            "ip -6 route show table all default | sed 's/ expires [0-9]*sec//'",
             "nft -s list table inet nib | grep -v 'expires'",
         )
         return re.sub(r"(proto kernel.*) metric \d+", r"\1", self.router.run("; ".join(commands)))
@@ -97,7 +125,8 @@ class NibLab(Lab):
     def check(self) -> None:
         """What must hold whatever a test did."""
         assert self.spoofed() == {}
-        assert [isp.ipv6_packets for isp in self.isps] == [0] * len(self.isps)
+        if not self.has_ipv6():
+            assert [isp.ipv6_packets for isp in self.isps] == [0] * len(self.isps)
         if self.router.booted:
             assert self.router.run("systemctl --failed --no-legend") == ""
             assert self.complaints() == []

@@ -1,7 +1,8 @@
 """Plays for the monitor's core: a script of happenings, and under each what the core does then.
 
     1.0 cable .                    a round of probes was answered; `!`: it was not
-    1.0 wan1 loses carrier         also: gets carrier, loses address, gets address
+    1.0 cable ipv6 .               the same over IPv6
+    1.0 wan1 loses carrier         also: gets carrier, loses address, gets address (ipv6: of it)
     1.0 wan1 vanishes              and `appears`, as another device of that name
     1.0 cable gateway 192.0.2.9    the lease names another gateway
     1.0 removed default wan1 main  somebody's `ip route del`; also: `default wan1 own`
@@ -58,6 +59,7 @@ class Kernel:
         self.plan = plan
         self.devices: dict[str, Device] = {}
         self.gateways = {u.name: f"192.0.2.{n}" for n, u in enumerate(plan.uplinks, start=1)}
+        self.gateways6 = {u.name: f"fe80::{n}" for n, u in enumerate(plan.uplinks, start=1)}
         self.defaults: list[Default] = []
         self.balance: dict[Family, tuple[NextHop, ...]] = {}
         self.rules: list[PresentRule] = []
@@ -83,9 +85,18 @@ class Kernel:
         del self.devices[name]
 
     def gets_address(self, name: str) -> None:
-        address: tuple[Family, str] = (4, f"192.0.2.1{self.plan.devices.index(name)}")
-        self.devices[name] = replace(self.devices[name], addresses=(address,))
+        number = self.plan.devices.index(name)
+        addresses: list[tuple[Family, str]] = [(4, f"192.0.2.1{number}")]
+        if any(u.device == name and 6 in u.families for u in self.plan.uplinks):
+            addresses.append((6, f"2001:db8:{number}::2"))
+        self.devices[name] = replace(self.devices[name], addresses=tuple(addresses))
         self.networkd()
+
+    def loses_ipv6(self, name: str) -> None:
+        device = self.devices[name]
+        kept = tuple(address for address in device.addresses if address[0] == 4)
+        self.devices[name] = replace(device, addresses=kept)
+        self.defaults = [d for d in self.defaults if (d.device, d.family) != (name, 6)]
 
     def loses_address(self, name: str) -> None:
         self.devices[name] = replace(self.devices[name], addresses=())
@@ -96,9 +107,12 @@ class Kernel:
         for uplink in self.plan.uplinks:
             device = self.devices.get(uplink.device)
             self.defaults = [d for d in self.defaults if d.ours or d.device != uplink.device]
-            if device and device.addresses:
+            for family in uplink.families:
+                if not device or family not in (of for of, _ in device.addresses):
+                    continue
+                gateway = (self.gateways if family == 4 else self.gateways6)[uplink.name]
                 self.defaults += [
-                    Default(4, t, uplink.device, self.gateways[uplink.name], uplink.metric, False)
+                    Default(family, t, uplink.device, gateway, uplink.metric, False)
                     for t in (uplink.table, MAIN)
                 ]
         self.rules = [entry for entry in self.rules if entry.ours]
@@ -213,6 +227,13 @@ class Play:
             case [name, ("." | "!") as heard]:
                 self.later(Judged(at_s, name, 4, heard == "."))
                 return
+            case [name, "ipv6", ("." | "!") as heard]:
+                self.later(Judged(at_s, name, 6, heard == "."))
+                return
+            case [name, "loses", "ipv6"]:
+                kernel.loses_ipv6(name)
+            case [name, "gets", "ipv6"]:
+                kernel.gets_address(name)
             case [name, "loses", "carrier"]:
                 kernel.devices[name] = replace(kernel.devices[name], carrier=False)
             case [name, "gets", "carrier"]:
@@ -264,9 +285,9 @@ def written(effect: Effect, plan: Plan) -> str:
             return f"flip {_state(text)}"
         case LoadTable(text):
             return f"table {_state(text)}"
-        case SetBalance(_, hops):
+        case SetBalance(family, hops):
             ways = " + ".join(f"{h.device} via {h.gateway} weight {h.weight}" for h in hops)
-            return f"balance {ways or 'by nobody'}"
+            return f"balance{_of(family)} {ways or 'by nobody'}"
         case AddDefault(default):
             return f"add {_default(default, plan)}"
         case RemoveDefault(default):
@@ -281,9 +302,20 @@ def written(effect: Effect, plan: Plan) -> str:
             return f"{'warn' if warning else 'say'} {text}"
 
 
+def _of(family: Family) -> str:
+    return " of IPv6" if family == 6 else ""
+
+
 def _state(text: str) -> str:
-    alive = " ".join(re.findall(r"goto use_(\w+)", text)) or "nobody"
-    (balance,) = re.findall(r"add element inet nib balance_default4 \{ (.*) \}", text)
+    if "restore6" not in text:
+        return _family_state(text, 4)
+    return f"{_family_state(text, 4)}; of IPv6 {_family_state(text, 6)}"
+
+
+def _family_state(text: str, family: Family) -> str:
+    (restore,) = re.findall(f"add element inet nib restore{family} (.*)", text)
+    alive = " ".join(re.findall(r"goto use_(\w+)", restore)) or "nobody"
+    (balance,) = re.findall(rf"add element inet nib balance_default{family} \{{ (.*) \}}", text)
     ranges = re.findall(r"(\d+)(?:-(\d+))? : goto new_(\w+)", balance)
     shares = [(name, round(100 * (int(e or s) - int(s) + 1) / 65536)) for s, e, name in ranges]
     return f"alive {alive}; new " + " ".join(f"{name} {share}%" for name, share in shares)
@@ -291,4 +323,4 @@ def _state(text: str) -> str:
 
 def _default(default: Default, plan: Plan) -> str:
     table = "main" if default.table == MAIN else "own"
-    return f"default {default.device} {table} via {default.gateway}"
+    return f"default{_of(default.family)} {default.device} {table} via {default.gateway}"

@@ -16,10 +16,25 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 TWO = """\
 uplinks:
-  cable: {device: wan1, address: dhcp, weight: 3}
+  cable: {device: wan1, address: dhcp, ipv6: off, weight: 3}
   dsl: {device: wan2, address: 198.51.100.2/24, gateway: 198.51.100.1}
 lans:
   home: {device: lan1, address: 192.168.10.1/24}
+"""
+
+
+DUAL = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, weight: 3}
+  dsl:
+    device: wan2
+    address: [198.51.100.2/24, "2001:db8:2::2/64"]
+    gateway: [198.51.100.1, "2001:db8:2::1"]
+  old: {device: wan3, address: dhcp, ipv6: off}
+lans:
+  home: {device: lan1, address: [192.168.10.1/24, "fd00:10::1/64"]}
+  guests: {device: lan2, address: 192.168.20.1/24, ipv6: off}
+  vpn: {device: tun0, address: external}
 """
 
 
@@ -42,7 +57,7 @@ def uplinks(count: int, weights: list[int] | None = None) -> str:
     """A balance.yaml with that many uplinks."""
     weights = weights or [1] * count
     lines = [
-        f"  u{number}: {{device: wan{number}, address: dhcp, weight: {weight}}}"
+        f"  u{number}: {{device: wan{number}, address: dhcp, ipv6: off, weight: {weight}}}"
         for number, weight in enumerate(weights[:count])
     ]
     return "\n".join(["uplinks:", *lines]) + "\n"

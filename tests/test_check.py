@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+import samples
 from nib.check import SERVICES, check
 from nib.config import Config, Dhcp, External, Limit, Mode, Static
 from nib.document import Document, Rejected, parse
@@ -125,7 +126,42 @@ def test_an_uplink_changes_single_keys_of_the_probe() -> None:
     assert (cable.probe.interval_ms, cable.probe.timeout_ms, cable.probe.rise) == (3000, 1000, 5)
     assert (dsl.probe.interval_ms, dsl.probe.timeout_ms, dsl.probe.rise) == (3000, 60_000, 1)
     assert (dsl.probe.hold_down_ms, dsl.probe.quorum) == (3_600_000, 2)
-    assert dsl.probe.targets == (IPv4Address("9.9.9.9"), IPv4Address("8.8.4.4"))
+    assert dsl.probe.targets[:2] == (IPv4Address("9.9.9.9"), IPv4Address("8.8.4.4"))
+
+
+def test_each_family_has_targets_of_its_own() -> None:
+    _, dsl, _ = read(FULL).uplinks
+    assert [str(target) for target in dsl.probe.targets] == [
+        *("9.9.9.9", "8.8.4.4", "2606:4700:4700::1111", "2620:fe::fe", "2001:4860:4860::8888")
+    ]
+    (cable,) = read(ONE + 'probe: {targets: ["2001:db8::53"]}\n').uplinks
+    assert [str(target) for target in cable.probe.targets] == [
+        *("2001:db8::53", "1.1.1.1", "9.9.9.9", "8.8.8.8")
+    ]
+
+
+def test_who_has_ipv6() -> None:
+    config = read(samples.DUAL)
+    assert [uplink.ipv6 for uplink in config.uplinks] == [True, True, False]
+    assert [lan.ipv6 for lan in config.lans] == [True, False, True]
+    dsl = config.uplinks[1]
+    assert (str(dsl.gateway), str(dsl.gateway6)) == ("198.51.100.1", "2001:db8:2::1")
+    # a static uplink has what is written, no more
+    static = "uplinks: {a: {device: x, address: 198.51.100.2/24, gateway: 198.51.100.1}}\n"
+    assert not read(static).uplinks[0].ipv6
+    assert read(ONE.replace("dhcp", "dhcp, ipv6: masquerade")) == read(ONE)
+
+
+def test_a_source_is_of_one_family_or_of_both() -> None:
+    for source, families in (
+        ('"::/0"', {6}),
+        ("0.0.0.0/0", {4}),
+        ('["::/0", 0.0.0.0/0]', set()),
+        ('["2001:db8::/32", "2001:db8:1::1", 203.0.113.1]', {4, 6}),
+    ):
+        firewall = read(f"{ONE}firewall: {{allow: [{{service: ssh, source: {source}}}]}}").firewall
+        assert firewall
+        assert {network.version for network in firewall.allow[0].sources} == families
 
 
 def test_json_is_accepted_too() -> None:
@@ -227,6 +263,9 @@ words = st.sampled_from(
             "192.168.1.1/24",
             "10.0.0.0/8",
             "::1",
+            "2001:db8::2/64",
+            "fd00:10::1/64",
+            "fe80::1",
             "off",
         ),
         *(

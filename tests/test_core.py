@@ -20,14 +20,15 @@ PLAYS = Path(__file__).parent / "plays"
 PROBE = "probe: {fall: 3, rise: 2}\n"
 TIERS = """\
 uplinks:
-  cable: {device: wan1, address: dhcp, weight: 3}
-  dsl: {device: wan2, address: dhcp, weight: 1}
-  lte: {device: wan3, address: dhcp, tier: 2}
-  spare: {device: wan4, address: dhcp, weight: 0}
+  cable: {device: wan1, address: dhcp, ipv6: off, weight: 3}
+  dsl: {device: wan2, address: dhcp, ipv6: off, weight: 1}
+  lte: {device: wan3, address: dhcp, ipv6: off, tier: 2}
+  spare: {device: wan4, address: dhcp, ipv6: off, weight: 0}
 """
 TEXTS = {
     "two": PROBE + samples.TWO,
     "tiers": PROBE + TIERS,
+    "dual": PROBE + samples.DUAL,
     "failover": PROBE + "mode: failover\n" + TIERS,
 }
 
@@ -40,7 +41,12 @@ def begun(text: str) -> Play:
 def settled(text: str = "two") -> Play:
     """A monitor at 1 s, to which every uplink has answered."""
     of = begun(text)
-    of.act("\n".join(f"0.1 {uplink.name} ." for uplink in of.plan.uplinks) + "\n1 end")
+    answers = [
+        f"0.1 {uplink.name} {'ipv6 ' if family == 6 else ''}."
+        for uplink in of.plan.uplinks
+        for family in uplink.families
+    ]
+    of.act("\n".join(answers) + "\n1 end")
     return of
 
 

@@ -30,10 +30,11 @@ from nib.monitor.events import (
 )
 from nib.monitor.links import MAIN, look
 from nib.monitor.tables import TableWatch
-from nib.plan import Priority, Rule
+from nib.monitor.upkeep import PUT_BACK6
+from nib.plan import Plan, Priority, Rule
 from nib.state import everything, render_state
 from nib.status import STATUS_FILE, VERSION, Status, from_json
-from test_links import DEVICES, looked, rule_text
+from test_links import DEVICES, DUAL, looked, rule_text
 
 PLAN = samples.plan()
 CABLE, DSL = PLAN.uplinks
@@ -60,12 +61,14 @@ class Acting:
 
 
 @asynccontextmanager
-async def acting(table_file: Path = Path("/nonexistent/nib.nft")) -> AsyncIterator[Acting]:
+async def acting(
+    table_file: Path = Path("/nonexistent/nib.nft"), plan: Plan = PLAN
+) -> AsyncIterator[Acting]:
     sh(DEVICES)
     act = Acting()
     async with AsyncIPRoute(strict_check=True) as ipr:
         with closing(TableWatch("nib", act.touch)) as tables:
-            act.effects = Effects(PLAN, table_file, tables, ipr)
+            act.effects = Effects(plan, table_file, tables, ipr)
             yield act
 
 
@@ -90,6 +93,50 @@ async def test_balance() -> None:
         await act(SetBalance(4, ()))
         assert (await looked()).balance == ()
         assert routes(PLAN.balance_table) == []
+
+
+@alone
+async def test_balance_of_ipv6() -> None:
+    both = (NextHop("wan1", "fe80::1", 256), NextHop("wan2", "fe80::1", 1))
+    point_to_point = (NextHop("wan1", None, 3),)
+    async with acting(plan=DUAL) as act:
+        for hops in (both, both[1:], point_to_point, both, both[:1]):
+            await act(SetBalance(6, hops))
+            (seen,) = (await looked(DUAL)).balance
+            assert seen[0] == 6
+            wanted = hops if len(hops) > 1 else (replace(hops[0], weight=1),)
+            assert sorted(seen[1], key=str) == sorted(wanted, key=str)
+        await act(SetBalance(6, ()))
+        assert (await looked(DUAL)).balance == ()
+
+
+@alone
+async def test_balance_of_ipv6_that_is_refused_can_be_asked_for_again() -> None:
+    """It is not one step: what was there may be gone afterwards."""
+    good = (NextHop("wan1", "fe80::1", 1), NextHop("wan2", "fe80::1", 1))
+    async with acting(plan=DUAL) as act:
+        await act(SetBalance(6, good))
+        with pytest.raises(EffectError):
+            await act(SetBalance(6, (good[0], NextHop("wan2", "2001:db8:99::1", 1))))
+        await act(SetBalance(6, good))
+        assert set(dict((await looked(DUAL)).balance)[6]) == set(good)
+
+
+@alone
+async def test_an_ipv6_default_comes_and_goes_beside_networkds() -> None:
+    cable, dsl, _ = DUAL.uplinks
+    ours = Default(6, MAIN, "wan1", "fe80::1", cable.metric + PUT_BACK6, ours=True)
+    theirs = replace(ours, metric=cable.metric, ours=False)
+    async with acting(plan=DUAL) as act:
+        for default in (ours, replace(ours, table=dsl.table, device="wan2", gateway=None)):
+            await act(AddDefault(default))
+            assert (await looked(DUAL)).defaults == (default,)
+            await act(RemoveDefault(default))
+        await act(AddDefault(ours))
+        sh(f"ip -6 route add default via fe80::1 dev wan1 metric {cable.metric} proto ra")
+        assert set((await looked(DUAL)).defaults) == {ours, theirs}
+        await act(RemoveDefault(ours))
+        assert (await looked(DUAL)).defaults == (theirs,)
 
 
 @alone
@@ -168,13 +215,13 @@ async def test_a_default_that_cannot_be() -> None:
 @alone
 async def test_every_rule_of_the_plan_comes_and_goes() -> None:
     marked_zero = Rule(4, Priority(30999), "", iif="lan1", mark=0, mask=PLAN.marks.id_mask)
-    async with acting() as act:
-        for rule in (*PLAN.rules, marked_zero):
+    async with acting(plan=DUAL) as act:
+        for rule in (*DUAL.rules, marked_zero):
             await act(AddRule(rule))
-            (present,) = (await looked()).rules
+            (present,) = (await looked(DUAL)).rules
             assert present == PresentRule(rule, ours=True)
             await act(RemoveRule(rule))
-            assert (await looked()).rules == ()
+            assert (await looked(DUAL)).rules == ()
 
 
 @alone

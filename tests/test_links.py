@@ -14,6 +14,7 @@ from nib.monitor.links import MAIN, PROTOCOL, look, watch
 from nib.plan import Plan, Priority, Rule, Table
 
 PLAN = samples.plan()
+DUAL = samples.plan(samples.DUAL)
 CABLE, DSL = PLAN.uplinks
 
 DEVICES = """
@@ -30,7 +31,7 @@ ip address add 10.0.0.1/24 dev foreign
 
 def rule_text(rule: Rule) -> str:
     """The same for ip(8)."""
-    words = [f"ip rule add pref {rule.priority}"]
+    words = [f"ip -{rule.family} rule add pref {rule.priority}"]
     words += [f"from {rule.source}"] if rule.source else []
     words += [f"oif {rule.oif}"] if rule.oif else []
     words += [f"iif {rule.iif}"] if rule.iif else []
@@ -78,6 +79,43 @@ async def test_a_point_to_point_address_is_our_end_of_it() -> None:
 
 
 @alone
+async def test_which_ipv6_addresses_count() -> None:
+    """Not those of the link alone, nor one that is still being checked for a duplicate."""
+    sh(f"""{DEVICES}
+    ip address add 2001:db8:1::2/64 dev wan1 nodad
+    ip address add fe80::2/64 dev wan1 nodad
+    sysctl -qw net.ipv6.conf.wan2.accept_dad=1 net.ipv6.conf.wan2.dad_transmits=100
+    ip address add 2001:db8:2::2/64 dev wan2
+    """)
+    wan1, wan2, *_ = (await looked(DUAL)).devices
+    assert wan1.addresses == ((4, "192.0.2.2"), (6, "2001:db8:1::2"))
+    assert wan2.addresses == ((4, "198.51.100.2"),)
+    # and whoever has none of that family in the plan hears of none
+    assert (await looked()).devices[0].addresses == ((4, "192.0.2.2"),)
+
+
+@alone
+async def test_ipv6_defaults_and_balance() -> None:
+    cable, dsl, _ = DUAL.uplinks
+    sh(f"""{DEVICES}
+    ip address add 2001:db8:1::2/64 dev wan1 nodad
+    ip -6 route add default via fe80::1 dev wan1 metric {cable.metric} proto ra
+    ip -6 route append default via fe80::9 dev wan1 metric {cable.metric} proto ra
+    ip nexthop add id 77 via fe80::1 dev wan2
+    ip -6 route add default nhid 77 table {dsl.table}
+    ip -6 route add default table {DUAL.balance_table} \
+        nexthop via fe80::1 dev wan1 weight 3 nexthop via fe80::2 dev wan2 weight 1
+    """)
+    facts = await looked(DUAL)
+    assert set(facts.defaults) == {
+        Default(6, MAIN, "wan1", "fe80::1", cable.metric, ours=False),
+        Default(6, MAIN, "wan1", "fe80::9", cable.metric, ours=False),
+        Default(6, dsl.table, "wan2", "fe80::1", 1024, ours=False),
+    }
+    assert facts.balance == ((6, (NextHop("wan1", "fe80::1", 3), NextHop("wan2", "fe80::2", 1))),)
+
+
+@alone
 async def test_defaults_ours_and_theirs() -> None:
     sh(f"""{DEVICES}
     ip route add default via 192.0.2.1 dev wan1 metric {CABLE.metric} proto dhcp
@@ -115,13 +153,13 @@ async def test_balance_with_weights() -> None:
 @alone
 async def test_every_rule_of_the_plan_is_known_again() -> None:
     """Guards `from`, `oif` of a device that is not there, suppressed main."""
-    for rule in PLAN.rules:
+    for rule in DUAL.rules:
         sh(rule_text(rule))
-    assert (await looked()).rules == tuple(PresentRule(rule, ours=False) for rule in PLAN.rules)
-    sh("".join(f"{rule_text(rule)} protocol {PROTOCOL}\n" for rule in PLAN.rules))
-    facts = await looked()
-    assert {entry.rule for entry in facts.rules if entry.ours} == set(PLAN.rules)
-    assert len(facts.rules) == 2 * len(PLAN.rules)
+    assert set((await looked(DUAL)).rules) == {PresentRule(rule, False) for rule in DUAL.rules}
+    sh("".join(f"{rule_text(rule)} protocol {PROTOCOL}\n" for rule in DUAL.rules))
+    facts = await looked(DUAL)
+    assert {entry.rule for entry in facts.rules if entry.ours} == set(DUAL.rules)
+    assert len(facts.rules) == 2 * len(DUAL.rules)
 
 
 @alone
@@ -220,6 +258,26 @@ async def test_what_is_ours_is_heard_of_at_once() -> None:
     async with watching() as calls:
         for change in OURS:
             assert await calls.after(change, within=2), change
+
+
+OURS6 = [
+    "ip address add 2001:db8:1::7/64 dev wan1",
+    "ip -6 route add default via fe80::1 dev wan1 metric 1001",
+    f"ip -6 route add default via fe80::1 dev wan1 table {DUAL.balance_table}",
+    f"ip -6 route flush table {DUAL.balance_table}",
+    "ip -6 rule add pref 30500 lookup 7000",
+    "ip -6 rule del pref 30500",
+]
+
+
+@alone
+async def test_what_is_ours_of_ipv6_is_heard_of_at_once() -> None:
+    sh(DEVICES)
+    async with watching(DUAL) as calls:
+        while await calls.after("true", within=0.3):
+            pass  # link-local addresses come by themselves
+        for change in OURS6:
+            assert await calls.after(change, within=0.3), change
 
 
 @alone

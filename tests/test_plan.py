@@ -92,7 +92,7 @@ def test_everything_in_a_plan_is_unique(count: int) -> None:
     _unique(plan)
     ordered = [rule.priority for rule in plan.rules]
     assert ordered == sorted(ordered)
-    assert len({rule.priority for rule in plan.rules}) == len(plan.rules)
+    assert len({(rule.family, rule.priority) for rule in plan.rules}) == len(plan.rules)
     assert ordered[-1] < 32766
 
 
@@ -125,6 +125,31 @@ def test_the_preferred_uplink_has_the_lowest_metric() -> None:
     )
     by_metric = sorted(plan.uplinks, key=lambda uplink: uplink.metric)
     assert [uplink.name for uplink in by_metric] == ["d", "c", "b", "a"]
+
+
+def test_ipv6_is_forwarded_only_where_both_ends_have_it() -> None:
+    plan = samples.plan(samples.DUAL)
+    assert plan.families == (4, 6)
+    assert [uplink.families for uplink in plan.uplinks] == [(4, 6), (4, 6), (4,)]
+    assert plan.forward_pairs(6) == tuple(
+        (source, to)
+        for source, to in plan.forward_pairs(4)
+        if {source, to} <= {"wan1", "wan2", "lan1", "tun0"}
+    )
+    assert [lan.announced for lan in plan.lans] == [("fd00:10::/64",), (), ()]
+    # but no lan's packets get past the guard, whatever it is said to have
+    guarded = {rule.iif for rule in plan.rules if rule.iif and rule.family == 6}
+    assert guarded == {"lan1", "lan2", "tun0"}
+    assert {rule.source for rule in plan.rules if rule.family == 6 and rule.source} == {
+        "2001:db8:2::2"
+    }
+
+
+def test_without_ipv6_nothing_is_of_ipv6() -> None:
+    plan = samples.plan()
+    assert plan.families == (4,)
+    assert {rule.family for rule in plan.rules} == {4}
+    assert all(":" not in target for u in plan.uplinks for target in u.probe.targets)
 
 
 def test_failover_is_a_tier_each() -> None:

@@ -13,7 +13,7 @@ import samples
 from alone import alone, eventually, neighbour, sh
 from nib.monitor.events import Event, Judged, Tallied
 from nib.monitor.probe import Prober
-from nib.plan import Uplink
+from nib.plan import Family, Uplink
 
 ANSWERS, ANSWERS_TOO, SILENT = "192.0.2.1", "192.0.2.3", "192.0.2.99"
 INTERVAL_MS, TIMEOUT_MS = 30, 150
@@ -31,10 +31,10 @@ ip link set far1 up"
 class Asking:
     """A prober on wan1 and all that it emitted."""
 
-    def __init__(self, uplink: Uplink) -> None:
+    def __init__(self, uplink: Uplink, family: Family = 4) -> None:
         self.uplink = uplink
         self.events: list[Event] = []
-        self.task = asyncio.create_task(Prober(uplink, 4, 0, self.events.append).run())
+        self.task = asyncio.create_task(Prober(uplink, family, 0, self.events.append).run())
 
     def judged(self, ok: bool) -> int:
         return sum(isinstance(event, Judged) and event.ok == ok for event in self.events)
@@ -53,7 +53,7 @@ class Asking:
 
 @asynccontextmanager
 async def asking(
-    *targets: str, quorum: int = 1, timeout_ms: int = TIMEOUT_MS
+    *targets: str, quorum: int = 1, timeout_ms: int = TIMEOUT_MS, family: Family = 4
 ) -> AsyncIterator[Asking]:
     (uplink, _) = samples.plan().uplinks
     probe = replace(
@@ -63,7 +63,7 @@ async def asking(
         timeout_ms=timeout_ms,
         quorum=quorum,
     )
-    of = Asking(replace(uplink, probe=probe))
+    of = Asking(replace(uplink, probe=probe), family)
     try:
         yield of
     finally:
@@ -85,6 +85,24 @@ async def test_who_answers_is_up() -> None:
         assert (tallied.uplink, tallied.family, tallied.asked) == ("cable", 4, 2)
         assert len(tallied.rtts_ms) == 2
         assert all(0 < rtt_ms < TIMEOUT_MS for rtt_ms in tallied.rtts_ms)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@alone
+async def test_each_family_asks_its_own_targets(family: Family) -> None:
+    """Of three of IPv6 two answer; of IPv4 nobody does."""
+    with neighbour() as far:
+        sh(f"{LINE}\nip address add 2001:db8::2/64 dev wan1 nodad")
+        far("""ip link set far1 up; ip address add 2001:db8::1/64 dev far1 nodad
+            ip address add 2001:db8::3/64 dev far1 nodad""")
+        targets = (SILENT, "2001:db8::1", "2001:db8::3", "2001:db8::99")
+        async with asking(*targets, family=family, quorum=2) as of:
+            await of.hears(family == 6)
+            await eventually(lambda: len(of.tallied()) >= 3)
+    asked, answered = (3, 2) if family == 6 else (1, 0)
+    for tallied in of.tallied():
+        assert (tallied.family, tallied.asked) == (family, asked)
+    assert len(of.tallied()[-1].rtts_ms) == answered
 
 
 @alone

@@ -20,7 +20,8 @@ from nib.monitor.events import (
 )
 from nib.monitor.world import Tally
 from nib.plan import Table
-from nib.status import Status
+from nib.report import is_down, status_report
+from nib.status import Status, from_json, to_json
 from play import Play
 
 TEXT = "probe: {fall: 2, rise: 3, hold_down: 10s}\n" + samples.TWO
@@ -102,6 +103,27 @@ def test_what_stands_in_the_way_is_down_to_people_at_once() -> None:
         None,
         None,
     )
+
+
+def test_ipv6_that_is_not_given_is_no_fault() -> None:
+    """But where a static address asks for it, it is one."""
+    script = "0.1 cable .\n0.1 cable ipv6 .\n0.1 old .\n0.1 dsl ipv6 .\n"
+    script += "1 wan1 loses ipv6\n1 wan2 loses ipv6\n3 end"
+    status = told(script, "probe: {fall: 2}\n" + samples.DUAL)
+    cable, dsl, old = status.uplinks
+    v4, v6 = cable.families
+    assert (v4.health, v6.health, v6.share) == ("up", "absent", 0.0)
+    assert (v6.reason, v6.address, v6.gateway) == ("wan1 has no IPv6 address", None, None)
+    assert [family.health for family in dsl.families] == ["up", "down"]
+    assert [family.family for family in old.families] == [4]
+    assert reports.line(status) == "2 of 3 uplinks up, dsl is down in IPv6"
+    assert is_down(status)
+    lines = status_report(status, status.at_s, str).splitlines()
+    absent = [words[:3] for line in lines if (words := line.split())[3:5] == ["no", "IPv6"]]
+    assert absent == [["cable", "ipv6", "wan1"]]
+    alone = replace(status, uplinks=(cable, old))
+    assert not is_down(alone)
+    assert from_json(to_json(status)) == status
 
 
 def test_the_line_for_systemctl() -> None:

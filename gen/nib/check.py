@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar
 
 from nib import values
 from nib.config import (
+    Address,
     Allow,
     Config,
     Dhcp,
     External,
     Firewall,
+    Interface,
     Lan,
     Limit,
     Mode,
@@ -91,6 +93,7 @@ class _Reader:
         forwarding = self.forwarding(tuple(uplinks), tuple(lans))
         firewall = self.firewall(tuple(uplinks))
         self.facts.marks(mask, uplinks)
+        self.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
         for path, message, hint in self.facts.conflicts():
             self.say(path, message, hint)
         if self.problems or mask is None:
@@ -108,22 +111,8 @@ class _Reader:
         path: Path = ("uplinks", name)
         device = self.device(path, uplink)
         address = self.address(path, uplink, ("dhcp", "external"))
-        gateway_path = (*path, "gateway")
-        gateway = self.attempt(gateway_path, values.address, uplink.get("gateway"))
-        given = "gateway" in uplink
-        match address:
-            case Dhcp() if given:
-                sentence = "the gateway of an uplink with 'address: dhcp' comes from the lease"
-                self.say(gateway_path, sentence, "remove it")
-            case Static() if not given:
-                hint = "a static address needs the address of the provider's router"
-                self.say(path, "missing key 'gateway'", hint)
-            case Static(addresses) if gateway:
-                self.facts.gateways.append((gateway_path, gateway, addresses))
-            case External() if gateway:
-                self.facts.gateways.append((gateway_path, gateway, ()))
-            case _:
-                pass
+        gateways = self.gateways(path, uplink, address)
+        ipv6 = self.ipv6(path, uplink, address, gateways)
         probe = self.probe(name, uplink.get("probe") or {})
         if device is None or address is None or probe is None:
             return None
@@ -132,7 +121,9 @@ class _Reader:
             name=name,
             device=device,
             address=address,
-            gateway=gateway,
+            gateway=next((g for g in gateways if isinstance(g, IPv4Address)), None),
+            gateway6=next((g for g in gateways if isinstance(g, IPv6Address)), None),
+            ipv6=ipv6,
             weight=int(uplink["weight"]),
             tier=int(uplink["tier"]),
             pinned_id=None if pinned is None else int(pinned),
@@ -140,13 +131,55 @@ class _Reader:
             origin=Origin(dotted(path)),
         )
 
+    def gateways(
+        self, path: Path, uplink: dict[str, Any], address: Dhcp | Static | External | None
+    ) -> list[Address]:
+        where = (*path, "gateway")
+        given = uplink.get("gateway")
+        texts = given if isinstance(given, list) else [given]
+        places = [(*where, i) if isinstance(given, list) else where for i in range(len(texts))]
+        read = [self.attempt(at, values.address, t) for at, t in zip(places, texts, strict=True)]
+        if isinstance(address, Dhcp) and "gateway" in uplink:
+            sentence = "the gateway of an uplink with 'address: dhcp' comes from the lease"
+            self.say(where, sentence, "remove it")
+        elif isinstance(address, Static) and "gateway" not in uplink:
+            hint = "a static address needs the address of the provider's router"
+            self.say(path, "missing key 'gateway'", hint)
+        elif isinstance(address, Static | External):
+            addresses = address.addresses if isinstance(address, Static) else ()
+            self.facts.gateways_of(where, list(zip(places, read, strict=True)), addresses)
+        return [gateway for gateway in read if gateway]
+
+    def ipv6(
+        self,
+        path: Path,
+        holder: dict[str, Any],
+        address: Dhcp | Static | External | None,
+        gateways: Iterable[Address] = (),
+    ) -> bool:
+        """Whether an uplink or lan is to have IPv6."""
+        path = (*path, "ipv6")
+        word = holder.get("ipv6")
+        addresses = address.addresses if isinstance(address, Static) else ()
+        written = [one for one in (*addresses, *gateways) if one.version == 6]
+        if word in ("nptv6", "routed"):
+            hint = "'masquerade' works without a prefix of the provider's"
+            self.say(path, f"'{word}' is not supported yet", hint)
+        elif word == "off" and written:
+            self.say(path, f"is off, but {written[0]} is IPv6", "remove one of them")
+        elif word == "masquerade" and isinstance(address, Static) and not written:
+            hint = "add an IPv6 address to 'address', and a gateway for it"
+            self.say(path, "a static uplink has only the addresses that are written", hint)
+        return word != "off" and (bool(written) or not isinstance(address, Static))
+
     def lan(self, name: str, lan: dict[str, Any]) -> Lan | None:
         path: Path = ("lans", name)
         device = self.device(path, lan)
         address = self.address(path, lan, ("external",))
+        self.ipv6(path, lan, address)
         if device is None or address is None or isinstance(address, Dhcp):
             return None
-        return Lan(name, device, address, Origin(dotted(path)))
+        return Lan(name, device, address, lan["ipv6"] != "off", Origin(dotted(path)))
 
     def device(self, path: Path, holder: dict[str, Any]) -> str | None:
         path = (*path, "device")
@@ -175,11 +208,12 @@ class _Reader:
             case text:
                 read = [self.own(owner, path, text, words)]
         addresses = tuple(one for one in read if one)
+        if addresses and all(read) and all(one.version == 6 for one in addresses):
+            hint = "add an IPv4 address"
+            self.say(path, "IPv6 without IPv4 is not supported yet", hint)
         return Static(addresses) if len(addresses) == len(read) else None
 
-    def own(
-        self, owner: Path, path: Path, text: Any, words: tuple[str, ...]
-    ) -> IPv4Interface | None:
+    def own(self, owner: Path, path: Path, text: Any, words: tuple[str, ...]) -> Interface | None:
         if not words and text in ("dhcp", "external"):
             self.say(path, f"'{text}' cannot be in a list", f"write 'address: {text}'")
             return None
@@ -195,15 +229,17 @@ class _Reader:
 
         interval, timeout, hold_down, targets = self.asking(path, probe)
         quorum = int(probe.get("quorum", 1))
-        if quorum > len(targets) > 0:
+        few = min(values.by_family(targets), key=len, default=[])
+        if quorum > len(few) > 0:
             own_targets = path("targets")[0] == "uplinks" and path("quorum")[0] == "probe"
-            sentence = f"a quorum of {quorum} cannot be reached with {_count(targets, 'target')}"
+            kind = "target" if len(few) == len(targets) else f"IPv{few[0].version} target"
+            sentence = f"a quorum of {quorum} cannot be reached with {_count(few, kind)}"
             hint = "lower the quorum or add targets"
             self.say(path("targets" if own_targets else "quorum"), sentence, hint)
         if interval is None or timeout is None or hold_down is None or not targets:
             return None
         return Probe(
-            targets=tuple(target for target in targets if target),
+            targets=values.with_defaults(target for target in targets if target),
             interval_ms=interval,
             timeout_ms=timeout,
             quorum=quorum,
@@ -219,7 +255,7 @@ class _Reader:
 
     def asking(
         self, path: Callable[[str], Path], probe: dict[str, Any]
-    ) -> tuple[int | None, int | None, int | None, list[IPv4Address | None]]:
+    ) -> tuple[int | None, int | None, int | None, list[Address | None]]:
         """Interval, timeout, hold-down and targets; `path` says where a key of `probe` stands."""
 
         def time(key: str, least: str, most: str) -> int | None:
@@ -241,9 +277,9 @@ class _Reader:
             targets,
         )
 
-    def target(self, path: Path, text: Any) -> IPv4Address | None:
+    def target(self, path: Path, text: Any) -> Address | None:
         if text in ("gateway", "ping", "arp"):
-            self.say(path, f"the target '{text}' is not supported yet", "write an IPv4 address")
+            self.say(path, f"the target '{text}' is not supported yet", "write an IP address")
             return None
         target = self.attempt(path, values.address, text)
         if target:

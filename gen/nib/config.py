@@ -7,7 +7,18 @@ unless its absence has a meaning of its own.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,7 @@ class Dhcp:
 class Static:
     """Addresses with their prefix length; the first is the preferred source."""
 
-    addresses: tuple[IPv4Interface, ...]
+    addresses: tuple[Interface, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +57,12 @@ class External:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """How the health of an uplink is asked for; times in milliseconds."""
+    """How the health of an uplink is asked for; times in milliseconds.
 
-    targets: tuple[IPv4Address, ...]
+    `targets` has some of each family: those of the defaults, where the user named none.
+    """
+
+    targets: tuple[Address, ...]
     interval_ms: int
     timeout_ms: int
     quorum: int
@@ -59,12 +73,17 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """A way out.  `gateway` is None where a lease or the device itself says it."""
+    """A way out.  A gateway is None where a lease, an announcement or the device itself says it.
+
+    `ipv6`: this family may leave here, masqueraded.
+    """
 
     name: str
     device: str
     address: Dhcp | Static | External
     gateway: IPv4Address | None
+    gateway6: IPv6Address | None
+    ipv6: bool
     weight: int
     tier: int
     pinned_id: int | None
@@ -74,11 +93,15 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Lan:
-    """A network behind the router.  External: nib writes no networkd file for its device."""
+    """A network behind the router.  External: nib writes no networkd file for its device.
+
+    `ipv6`: it may have this family; not that it has.
+    """
 
     name: str
     device: str
     address: Static | External
+    ipv6: bool
     origin: Origin
 
 
@@ -102,7 +125,7 @@ class Allow:
 
     protocol: str
     ports: tuple[tuple[int, int], ...]
-    sources: tuple[IPv4Network, ...]
+    sources: tuple[Network, ...]
     uplinks: tuple[str, ...]
     limit: Limit | None
     origin: Origin

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
+from nib.config import Address, Interface
 from nib.document import Path, dotted, shown
 
 Conflict = tuple[Path, str, str]
@@ -21,7 +21,7 @@ class Own:
 
     owner: Path
     path: Path
-    interface: IPv4Interface
+    interface: Interface
 
     @property
     def on_lan(self) -> bool:
@@ -34,10 +34,8 @@ class Facts:
 
     devices: list[tuple[Path, str]] = field(default_factory=list)
     addresses: list[Own] = field(default_factory=list)
-    gateways: list[tuple[Path, IPv4Address, tuple[IPv4Interface, ...]]] = field(
-        default_factory=list
-    )
-    targets: list[tuple[Path, IPv4Address]] = field(default_factory=list)
+    gateways: list[tuple[Path, Address, tuple[Interface, ...]]] = field(default_factory=list)
+    targets: list[tuple[Path, Address]] = field(default_factory=list)
     found: list[Conflict] = field(default_factory=list)
 
     def say(self, path: Path, message: str, hint: str = "") -> None:
@@ -96,6 +94,44 @@ class Facts:
             if pins.setdefault(pin, name) != name:
                 self.say(path, f"the id {pin} is already pinned by uplinks.{pins[pin]}")
 
+    def gateways_of(
+        self,
+        path: Path,
+        gateways: list[tuple[Path, Address | None]],
+        addresses: tuple[Interface, ...],
+    ) -> None:
+        """The gateways of one uplink: one for each family that it has an address of.
+
+        None is a gateway that could not be read.
+        """
+        known = [(place, gateway) for place, gateway in gateways if gateway]
+        for version in (4, 6):
+            own = tuple(one for one in addresses if one.version == version)
+            found = [(place, gateway) for place, gateway in known if gateway.version == version]
+            for place, gateway in found[:1]:
+                if addresses and not own:
+                    hint = "add an address of that family, or remove it"
+                    self.say(place, f"{gateway} is IPv{version}, but no address is", hint)
+                else:
+                    self.gateways.append((place, gateway, own))
+            for place, gateway in found[1:]:
+                self.say(place, f"{gateway} is a second gateway for IPv{version}")
+            if own and not found and len(known) == len(gateways):
+                hint = "a list can hold one gateway for each family"
+                self.say(path, f"no gateway for the IPv{version} address {own[0].ip}", hint)
+
+    def ipv6_of_lans(self, somewhere: bool) -> None:
+        """What a lan announces must lead somewhere, in networks that clients can use."""
+        for own in self.addresses:
+            if not own.on_lan or own.interface.version == 4:
+                continue
+            if not somewhere:
+                hint = "remove it, or give an uplink IPv6"
+                self.say(own.path, f"{own.interface.ip} is IPv6, but no uplink has it", hint)
+            elif own.interface.network.prefixlen != 64:
+                hint = f"write '{own.interface.ip}/64'"
+                self.say(own.path, "clients make addresses only in a network of 64 bits", hint)
+
     def _devices(self) -> None:
         first: dict[str, Path] = {}
         for path, device in self.devices:
@@ -105,7 +141,7 @@ class Facts:
                 self.say(path, sentence, "each uplink and each lan has a device of its own")
 
     def _same_address(self) -> None:
-        first: dict[IPv4Address, Own] = {}
+        first: dict[Address, Own] = {}
         for own in self.addresses:
             other = first.setdefault(own.interface.ip, own)
             if other is not own:
@@ -122,7 +158,12 @@ class Facts:
         order = {id(own): i for i, own in enumerate(self.addresses)}
         by_start = sorted(
             self.addresses,
-            key=lambda own: (own.interface.network, order[id(own)]),
+            key=lambda own: (
+                own.interface.version,
+                int(own.interface.network.network_address),
+                own.interface.network.prefixlen,
+                order[id(own)],
+            ),
         )
         furthest: Own | None = None
         for own in by_start:
@@ -139,9 +180,7 @@ class Facts:
             hint = "give each lan a network of its own"
             self.say(late.path, f"the network {network} {how} of {dotted(early.owner)}", hint)
 
-    def _gateway(
-        self, path: Path, gateway: IPv4Address, addresses: tuple[IPv4Interface, ...]
-    ) -> None:
+    def _gateway(self, path: Path, gateway: Address, addresses: tuple[Interface, ...]) -> None:
         if _no_host(gateway):
             self.say(path, f"{gateway} cannot be a gateway")
             return
@@ -155,6 +194,8 @@ class Facts:
                 sentence = f"{gateway} is in the network {own.interface.network}"
                 self.say(path, f"{sentence} of {dotted(own.owner)}")
                 return
+        if gateway.is_link_local and gateway.version == 6:
+            return  # it is on the link, whatever the networks there
         networks = [one.network for one in addresses]
         inside = [network for network in networks if gateway in network]
         if networks and not inside:
@@ -163,11 +204,11 @@ class Facts:
             self.say(path, f"{gateway} is not in {where}, the network of this uplink", hint)
         for network in inside:
             ends = (network.network_address, network.broadcast_address)
-            if network.prefixlen < 31 and gateway in ends:
+            if network.version == 4 and network.prefixlen < 31 and gateway in ends:
                 kind = "network" if gateway == ends[0] else "broadcast"
                 self.say(path, f"{gateway} is the {kind} address of {network}")
 
-    def _target(self, path: Path, target: IPv4Address) -> None:
+    def _target(self, path: Path, target: Address) -> None:
         if _no_host(target):
             hint = "choose an address beyond the provider, like 1.1.1.1"
             self.say(path, f"{target} cannot be a target", hint)
@@ -185,7 +226,8 @@ class Facts:
                 return
 
 
-def _no_host(address: IPv4Address) -> bool:
+def _no_host(address: Address) -> bool:
     number = int(address)
-    multicast_or_broadcast = address.is_multicast or number == 0xFFFFFFFF
-    return address.is_loopback or multicast_or_broadcast or number >> 24 == 0
+    if address.is_loopback or address.is_multicast or address.is_unspecified:
+        return True
+    return address.version == 4 and (number == 0xFFFFFFFF or number >> 24 == 0)

@@ -51,7 +51,10 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """A way out with its numbers.  `metric` is its default's in main: lower is preferred."""
+    """A way out with its numbers.  `metric` is its default's in main: lower is preferred.
+
+    `addresses` and the probe's targets are of all its `families`.
+    """
 
     name: str
     id: int
@@ -60,6 +63,7 @@ class Uplink:
     families: tuple[Family, ...]
     addresses: tuple[str, ...]
     gateway: str | None
+    gateway6: str | None
     weight: int
     tier: int
     mark: Mark
@@ -68,17 +72,34 @@ class Uplink:
     probe: Probe
     origin: str
 
+    def addresses_of(self, family: Family) -> tuple[str, ...]:
+        """The static addresses of one family, with their prefix length."""
+        return _of(family, self.addresses)
+
+    def targets_of(self, family: Family) -> tuple[str, ...]:
+        """What is asked in one family."""
+        return _of(family, self.probe.targets)
+
+    def optional(self, family: Family) -> bool:
+        """Nobody asked for the family: without address or gateway it is absent, not broken."""
+        return family == 6 and not self.addresses_of(6) and self.gateway6 is None
+
 
 @dataclass(frozen=True, slots=True)
 class Lan:
     """A network behind the router; without `addresses` others configure its device.
 
     `policy` spreads its new flows: `default`, or one of its own if it may not use every uplink.
+    `announced` are the IPv6 networks that clients make addresses in; `link_local`: the device has
+    IPv6 at all.
     """
 
     name: str
     device: str
+    families: tuple[Family, ...]
     addresses: tuple[str, ...]
+    announced: tuple[str, ...]
+    link_local: bool
     policy: str
     origin: str
 
@@ -136,14 +157,15 @@ class Limit:
 class Allow:
     """An opening towards the router itself.
 
-    `ports` and `sources` are nft elements, `name` is that of its set of limits; no `devices`: on
-    every uplink.
+    `ports`, `sources` (IPv4) and `sources6` are nft elements; with no sources of either kind it is
+    open to all.  `name` is that of its set of limits; no `devices`: on every uplink.
     """
 
     name: str
     protocol: str
     ports: tuple[str, ...]
     sources: tuple[str, ...]
+    sources6: tuple[str, ...]
     devices: tuple[str, ...]
     limit: Limit | None
     origin: str
@@ -185,9 +207,25 @@ class Plan:
         raise KeyError(name)
 
     @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that any uplink has."""
+        return tuple(sorted({family for uplink in self.uplinks for family in uplink.families}))
+
+    def forward_pairs(self, family: Family) -> tuple[tuple[str, str], ...]:
+        """From which device to which the firewall forwards a family: where both have it."""
+        having = {u.device for u in self.uplinks if family in u.families}
+        having |= {lan.device for lan in self.lans if family in lan.families}
+        pairs = self.firewall.forward_pairs if self.firewall else ()
+        return tuple(pair for pair in pairs if having.issuperset(pair))
+
+    @property
     def devices(self) -> tuple[str, ...]:
         """Every device that nib names, uplinks first."""
         return (*(u.device for u in self.uplinks), *(lan.device for lan in self.lans))
+
+
+def _of(family: Family, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(address for address in addresses if (":" in address) == (family == 6))
 
 
 # -- to and from JSON --------------------------------------------------------------------------

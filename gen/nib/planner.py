@@ -15,6 +15,7 @@ from nib.plan import (
     STATE_DIRECTORY,
     VERSION,
     Allow,
+    Family,
     Firewall,
     Kind,
     Lan,
@@ -64,6 +65,7 @@ def make_plan(conf: Config) -> Plan:
         {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
     )
     uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
+    ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
     policies = [Policy("default", _tiers(conf, conf.uplinks))]
     lans = []
     for lan in conf.lans:
@@ -71,7 +73,7 @@ def make_plan(conf: Config) -> Plan:
         own = Policy(f"for_{lan.name}", _tiers(conf, allowed))
         restricted = own.tiers not in ((), policies[0].tiers)
         policies += [own] if restricted else []
-        lans.append(_lan(lan, own.name if restricted else "default"))
+        lans.append(_lan(lan, own.name if restricted else "default", ipv6))
     return Plan(
         version=VERSION,
         generated_by=GENERATED_BY,
@@ -143,6 +145,7 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         case Static(interfaces):
             kind = "static"
             addresses = tuple(str(interface) for interface in interfaces)
+    families: tuple[Family, ...] = (4, 6) if uplink.ipv6 else (4,)
     shift = (marks.mask & -marks.mask).bit_length() - 1
     probe = uplink.probe
     return Uplink(
@@ -150,16 +153,17 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         id=number,
         device=uplink.device,
         kind=kind,
-        families=(4,),
+        families=families,
         addresses=addresses,
         gateway=str(uplink.gateway) if uplink.gateway else None,
+        gateway6=str(uplink.gateway6) if uplink.gateway6 else None,
         weight=uplink.weight,
         tier=uplink.tier,
         mark=Mark(number << shift),
         table=Table(BALANCE_TABLE + number),
         metric=_metric(uplink, number, mode),
         probe=Probe(
-            targets=tuple(str(target) for target in probe.targets),
+            targets=tuple(str(target) for target in probe.targets if target.version in families),
             interval_ms=probe.interval_ms,
             timeout_ms=probe.timeout_ms,
             quorum=probe.quorum,
@@ -171,9 +175,21 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
     )
 
 
-def _lan(lan: config.Lan, policy: str) -> Lan:
+def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
+    """`ipv6`: some uplink has it.  A static lan has it by its address, others perhaps have."""
     interfaces = lan.address.addresses if isinstance(lan.address, Static) else ()
-    return Lan(lan.name, lan.device, tuple(str(i) for i in interfaces), policy, str(lan.origin))
+    announced = [str(one.network) for one in interfaces if one.version == 6]
+    both = ipv6 and lan.ipv6 and (bool(announced) or not interfaces)
+    return Lan(
+        name=lan.name,
+        device=lan.device,
+        families=(4, 6) if both else (4,),
+        addresses=tuple(str(interface) for interface in interfaces),
+        announced=tuple(announced),
+        link_local=lan.ipv6,
+        policy=policy,
+        origin=str(lan.origin),
+    )
 
 
 def _may_forward(conf: Config, one: str, other: str) -> bool:
@@ -197,7 +213,11 @@ def _tiers(conf: Config, members: Iterable[config.Uplink]) -> tuple[tuple[Share,
 
 def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tuple[Rule, ...]:
     """The ladder of ip rules, in the order of their priorities."""
-    rules = [Rule(4, MAIN_FIRST, "lo", table="main", suppress_prefixlength=0, origin="nib")]
+    families = sorted({family for uplink in uplinks for family in uplink.families})
+    rules = [
+        Rule(family, MAIN_FIRST, "lo", table="main", suppress_prefixlength=0, origin="nib")
+        for family in families
+    ]
     for uplink in uplinks:
         table, origin = uplink.table, uplink.origin
         for family in uplink.families:
@@ -219,7 +239,7 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
                         source=address.partition("/")[0],
                         origin=origin,
                     )
-                    for address in uplink.addresses
+                    for address in uplink.addresses_of(family)
                 ),
                 Rule(
                     family,
@@ -237,7 +257,7 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
     if lans:
         rules += [
             Rule(
-                4,
+                family,
                 FALL_THROUGH,
                 "lo",
                 table="main",
@@ -246,9 +266,11 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
                 origin=uplink.origin,
             )
             for uplink in uplinks
+            for family in uplink.families
         ]
-    rules += [Rule(4, GUARD, "lo", iif=lan.device, origin=lan.origin) for lan in lans]
-    rules.append(Rule(4, BALANCE, "lo", table=BALANCE_TABLE, origin="nib"))
+    for family in families:
+        rules += [Rule(family, GUARD, "lo", iif=lan.device, origin=lan.origin) for lan in lans]
+        rules.append(Rule(family, BALANCE, "lo", table=BALANCE_TABLE, origin="nib"))
     return tuple(sorted(rules, key=lambda rule: rule.priority))
 
 
@@ -268,7 +290,8 @@ def _firewall(conf: Config) -> Firewall:
             name=f"allow_{number}",
             protocol=entry.protocol,
             ports=tuple(str(low) if low == high else f"{low}-{high}" for low, high in entry.ports),
-            sources=tuple(str(source) for source in entry.sources),
+            sources=tuple(str(source) for source in entry.sources if source.version == 4),
+            sources6=tuple(str(source) for source in entry.sources if source.version == 6),
             devices=tuple(devices[name] for name in entry.uplinks)
             if len(entry.uplinks) < len(conf.uplinks)
             else (),

@@ -39,11 +39,9 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD) -> Files:
     def fill(template: str, **values: object) -> str:
         return environment.get_template(template).render(plan=plan, systemd=systemd, **values)
 
-    families = sorted(everything(plan))
     files: dict[str, str | Link] = {
         "nib/nib.nft": fill(
             "nftables/nib.nft.j2",
-            families=families,
             state=render_state(plan, everything(plan)),
         ),
         "nib/stopped.nft": fill("nftables/stopped.nft.j2"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from nib.plan import Allow, Plan, Probe, Uplink
+from nib.plan import Allow, Family, Plan, Probe, Uplink
 from nib.state import carriers, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 
@@ -27,13 +27,14 @@ def _uplinks(plan: Plan) -> str:
         name: text for policy in plan.policies[:1] for name, text in _shares(plan, policy.name)
     }
     head = (
-        *("name", "device", "id", "mark", "table", "metric"),
+        *("name", "device", "ip", "id", "mark", "table", "metric"),
         *("tier", "weight", "share", "address", "gateway"),
     )
     rows = [
         (
             uplink.name,
             uplink.device,
+            _families(uplink.families),
             str(uplink.id),
             f"{uplink.mark:#010x}",
             str(uplink.table),
@@ -42,11 +43,15 @@ def _uplinks(plan: Plan) -> str:
             str(uplink.weight),
             share.get(uplink.name, "by rule"),
             ", ".join(uplink.addresses) or _ADDRESS[uplink.kind],
-            uplink.gateway or "-",
+            ", ".join(one for one in (uplink.gateway, uplink.gateway6) if one) or "-",
         )
         for uplink in plan.uplinks
     ]
     return columns(head, rows)
+
+
+def _families(families: Iterable[Family]) -> str:
+    return "+".join(f"v{family}" for family in families)
 
 
 _ADDRESS = {"dhcp": "by DHCP", "external": "by others", "static": "-"}
@@ -67,10 +72,15 @@ def _shares(plan: Plan, name: str) -> Iterable[tuple[str, str]]:
 
 def _lans(plan: Plan) -> str:
     rows = [
-        (lan.name, lan.device, ", ".join(lan.addresses) or _ADDRESS["external"])
+        (
+            lan.name,
+            lan.device,
+            _families(lan.families),
+            ", ".join(lan.addresses) or _ADDRESS["external"],
+        )
         for lan in plan.lans
     ]
-    return columns(("name", "device", "address"), rows) if rows else "none\n"
+    return columns(("name", "device", "ip", "address"), rows) if rows else "none\n"
 
 
 def _forwarding(plan: Plan) -> str:
@@ -109,7 +119,7 @@ def _opening(plan: Plan, allow: Allow) -> tuple[str, str, str, str]:
         limit = f"{allow.limit.rate}{per}, {allow.limit.burst} at once"
     return (
         f"{allow.protocol} {', '.join(allow.ports)}",
-        ", ".join(allow.sources) or "anywhere",
+        ", ".join((*allow.sources, *allow.sources6)) or "anywhere",
         ", ".join(names[device] for device in allow.devices) or "every uplink",
         limit,
     )
@@ -127,7 +137,7 @@ def _probe(uplink: Uplink) -> tuple[str, ...]:
         ", ".join(probe.targets),
         _seconds(probe.interval_ms),
         _seconds(probe.timeout_ms),
-        f"{probe.quorum} of {len(probe.targets)}",
+        f"{probe.quorum} of {len(uplink.targets_of(4))}",
         _seconds(worst_detection_ms(probe)),
         _seconds(worst_return_ms(probe)),
     )
@@ -165,13 +175,16 @@ def status_report(status: Status, now_s: float, clock: Callable[[float], str]) -
     return columns(head, rows)
 
 
+_STATE = {"down": "DOWN", "absent": "no IPv6"}
+
+
 def _status_row(
     uplink: UplinkStatus, family: FamilyStatus, ago_s: float, clock: Callable[[float], str]
 ) -> tuple[str, ...]:
     return (
         uplink.name,
         uplink.device,
-        family.health.upper() if family.health == "down" else family.health,
+        _STATE.get(family.health, family.health),
         f"{clock(ago_s)} ({duration(ago_s)})",
         "-" if family.loss is None else _percent(family.loss),
         "-" if family.rtt_ms is None else f"{family.rtt_ms:.1f} ms",

@@ -18,8 +18,8 @@ from nib.document import Document, Path, Problem, shown
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"routes", "sets", "policies", "rules", "notify", "hooks", "ipv6"}),
-    ("uplinks", "*"): frozenset({"ipv6", "bandwidth", "metered", "mtu", "modem", "netdev"}),
-    ("lans", "*"): frozenset({"dhcp_server", "ipv6", "mtu", "netdev"}),
+    ("uplinks", "*"): frozenset({"bandwidth", "metered", "mtu", "modem", "netdev"}),
+    ("lans", "*"): frozenset({"dhcp_server", "mtu", "netdev"}),
     ("firewall",): frozenset({"forwards"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
@@ -180,7 +180,7 @@ def _wrong_type(document: Document, path: Path, value: Any, details: dict[str, A
     types = details["type"] if isinstance(details["type"], list) else [details["type"]]
     if "targets" in path[-2:-1] and isinstance(value, dict):
         kind = next((f"'{key}'" for key in value if key in _LATER_TARGETS), "such")
-        hint = "for now a target is an IPv4 address"
+        hint = "for now a target is an IP address"
         return Problem(place, path, f"{kind} targets are not supported yet", hint)
     must = details.get("errorMessage") or details.get("patternErrorMessage")
     if not must:

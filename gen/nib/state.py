@@ -18,10 +18,9 @@ Live = Mapping[Family, frozenset[str]]
 
 def everything(plan: Plan) -> Live:
     """Every uplink alive, in each of its families."""
-    families = sorted({family for uplink in plan.uplinks for family in uplink.families})
     return {
         family: frozenset(u.name for u in plan.uplinks if family in u.families)
-        for family in families
+        for family in plan.families
     }
 
 

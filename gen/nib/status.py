@@ -11,6 +11,8 @@ VERSION = 1
 STATUS_FILE = f"{STATE_DIRECTORY}/status.json"
 
 Health = Literal["unknown", "up", "down"]
+Shown = Literal["unknown", "up", "down", "absent"]
+"""To people; absent is a family that the provider does not give, and nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class FamilyStatus:
     """
 
     family: Family
-    health: Health
+    health: Shown
     since_s: float
     reason: str
     address: str | None

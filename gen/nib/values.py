@@ -2,10 +2,19 @@
 
 import re
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, collapse_addresses
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    collapse_addresses,
+)
 
+from nib.config import Address, Interface, Network
 from nib.problem import shown
-from nib.shape import near
+from nib.shape import near, schema
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
@@ -62,25 +71,27 @@ def device(text: str) -> str:
     return text
 
 
-def address(text: str) -> IPv4Address:
-    """One IPv4 address without a prefix length."""
+def address(text: str) -> Address:
+    """One address without a prefix length."""
     if "/" in text:
         bare = text.partition("/")[0]
-        hint = f"write '{bare}'" if _is_ipv4(bare) else ""
+        hint = f"write '{bare}'" if _is_ipv4(bare) or _is_ipv6(bare) else ""
         raise Wrong(f"must be an address without a prefix length, not {shown(text)}", hint)
-    _refuse_ipv6(text)
+    if _is_ipv6(text):
+        return IPv6Address(text)
     if not _is_ipv4(text):
-        raise Wrong(f"{shown(text)} is not an IPv4 address", _address_hint(text))
+        raise Wrong(f"{shown(text)} is not an IP address", _address_hint(text))
     return IPv4Address(text)
 
 
-def interface(text: str, words: tuple[str, ...]) -> IPv4Interface:
+def interface(text: str, words: tuple[str, ...]) -> Interface:
     """An own address with its prefix length; `words` could have stood here instead."""
     bare, slash, prefix = text.partition("/")
-    _refuse_ipv6(text)
+    if _is_ipv6(bare):
+        return _interface6(text, bare, prefix)
     if not _is_ipv4(bare):
         hint = near(text, words) or _address_hint(bare)
-        sentence = f"{shown(text)} is not an IPv4 address with its prefix length"
+        sentence = f"{shown(text)} is not an IP address with its prefix length"
         if words:
             sentence += f", nor {' or '.join(words)}"
         raise Wrong(sentence, hint)
@@ -98,26 +109,68 @@ def interface(text: str, words: tuple[str, ...]) -> IPv4Interface:
     return result
 
 
-def sources(texts: Iterable[str]) -> tuple[IPv4Network, ...]:
+def _interface6(text: str, bare: str, prefix: str) -> IPv6Interface:
+    own = IPv6Address(bare)
+    if not prefix:
+        raise Wrong(f"{shown(text)} lacks its prefix length", f"for instance '{own}/64'")
+    result = IPv6Interface((own, _prefix(text, prefix, least=1, most=128)))
+    if own.is_link_local:
+        hint = "each device makes its own; write one that others can reach"
+        raise Wrong(f"{own} is a link-local address", hint)
+    if own.is_loopback or own.is_multicast or own.is_unspecified or own.ipv4_mapped:
+        raise Wrong(f"{own} cannot be the address of a device")
+    if result.network.prefixlen < 127 and own == result.network.network_address:
+        first = f"{own + 1}/{result.network.prefixlen}"
+        raise Wrong(f"{own} is the network address of {result.network}", f"for instance '{first}'")
+    return result
+
+
+def sources(texts: Iterable[str]) -> tuple[Network, ...]:
     """Networks and addresses, merged where they overlap; empty if all of them are anywhere.
 
     Merged, because nft refuses overlapping elements of a set.
     """
-    merged = tuple(collapse_addresses(network(text) for text in texts))
-    return () if IPv4Network("0.0.0.0/0") in merged else merged
+    read = [network(text) for text in texts]
+    merged: tuple[Network, ...] = (
+        *collapse_addresses(one for one in read if isinstance(one, IPv4Network)),
+        *collapse_addresses(one for one in read if isinstance(one, IPv6Network)),
+    )
+    return () if [one.prefixlen for one in merged] == [0, 0] else merged
 
 
-def network(text: str) -> IPv4Network:
+def network(text: str) -> Network:
     """A network like `203.0.113.0/24`, or one address."""
     bare, slash, prefix = text.partition("/")
-    _refuse_ipv6(text)
-    if not _is_ipv4(bare):
-        sentence = f"{shown(text)} is not an IPv4 address or network"
+    own: Address
+    result: Network
+    if _is_ipv6(bare):
+        own = IPv6Address(bare)
+        length = _prefix(text, prefix, least=0, most=128) if slash else 128
+        result = IPv6Interface((own, length)).network
+    elif _is_ipv4(bare):
+        own = IPv4Address(bare)
+        result = IPv4Interface((own, _prefix(text, prefix, least=0) if slash else 32)).network
+    else:
+        sentence = f"{shown(text)} is not an IP address or network"
         raise Wrong(sentence, _address_hint(bare))
-    result = IPv4Interface((bare, _prefix(text, prefix, least=0) if slash else 32)).network
-    if str(result.network_address) != bare:
+    if result.network_address != own:
         raise Wrong(f"{shown(text)} is not the start of its network", f"did you mean '{result}'?")
     return result
+
+
+def by_family(targets: Iterable[Address | None]) -> list[list[Address]]:
+    """Those of IPv4, those of IPv6, without what has none."""
+    known = [target for target in targets if target]
+    return [of for v in (4, 6) if (of := [one for one in known if one.version == v])]
+
+
+def with_defaults(targets: Iterable[Address]) -> tuple[Address, ...]:
+    """The targets, and the default ones of a family that has none."""
+    named = tuple(targets)
+    versions = {target.version for target in named}
+    defaults = schema()["$defs"]["probe"]["properties"]["targets"]["default"]
+    usual = [address(text) for text in defaults]
+    return (*named, *(target for target in usual if target.version not in versions))
 
 
 def port_range(value: int | str) -> tuple[int, int]:
@@ -180,16 +233,17 @@ def _is_ipv4(text: str) -> bool:
     return text.isascii()
 
 
-def _refuse_ipv6(text: str) -> None:
+def _is_ipv6(text: str) -> bool:
     try:
-        IPv6Address(text.partition("/")[0])
+        IPv6Address(text)
     except ValueError:
-        return
-    raise Wrong(f"{shown(text)} is IPv6, which is not supported yet", "remove it for now")
+        return False
+    # a zone (fe80::1%wan1) is a matter of this machine alone
+    return text.isascii() and "%" not in text
 
 
-def _prefix(text: str, prefix: str, least: int) -> int:
-    if re.fullmatch(r"[0-9]{1,2}", prefix) and least <= int(prefix) <= 32:
+def _prefix(text: str, prefix: str, least: int, most: int = 32) -> int:
+    if re.fullmatch(r"[0-9]{1,3}", prefix) and least <= int(prefix) <= most:
         return int(prefix)
     hint = ""
     if _is_ipv4(prefix):
@@ -197,10 +251,15 @@ def _prefix(text: str, prefix: str, least: int) -> int:
             hint = f"write '/{IPv4Network(f'0.0.0.0/{prefix}').prefixlen}'"
         except ValueError:
             hint = ""
-    raise Wrong(f"the prefix length of {shown(text)} must be {least} to 32", hint)
+    raise Wrong(f"the prefix length of {shown(text)} must be {least} to {most}", hint)
 
 
 def _address_hint(text: str) -> str:
+    bare, zone, _ = text.partition("%")
+    if zone and _is_ipv6(bare):
+        return f"write '{bare}'; the device is known"
+    if ":" in text:
+        return ""
     parts = text.split(".")
     if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         return "names are not looked up; write the address" if re.search("[a-z]", text) else ""

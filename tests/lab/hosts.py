@@ -1,5 +1,7 @@
 """Who lives at the ends: the internet, and the clients on the LANs."""
 
+import json
+
 from lab.node import Holder, Node
 from lab.router import Router
 
@@ -9,6 +11,7 @@ INTERNET6 = "2001:db8:ffff::10"
 # More hosts out there to talk to and to ask whether the world is still there.
 TARGETS = ("203.0.113.53", "203.0.113.54", "203.0.113.55")
 PUBLIC = ("1.1.1.1", "8.8.8.8", "9.9.9.9")
+PUBLIC6 = ("2606:4700:4700::1111", "2620:fe::fe", "2001:4860:4860::8888")
 
 TCP_PORT = 8080
 UDP_PORT = 8081
@@ -24,7 +27,7 @@ class Internet(Node):
     def build(self) -> None:
         """Make the world."""
         self.create(("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"))
-        for address in (*self.addresses, INTERNET6):
+        for address in (*self.addresses, INTERNET6, *PUBLIC6):
             self.run(f"ip address add {address} dev lo")
 
 
@@ -93,3 +96,10 @@ class Lan(Node):
         self.run(f"ip address add {self.address6}/64 dev eth0")
         self.run(f"ip route add default via {self.router_address6}")
         return self.address6
+
+    def announced(self) -> str:
+        """The IPv6 address that the client has made of what the router announces, or nothing."""
+        entries = json.loads(self.run("ip -6 -j address show dev eth0 scope global -tentative"))
+        found = [i["local"] for entry in entries for i in entry.get("addr_info", ()) if i]
+        routes = self.run("ip -6 route show default")
+        return found[0] if found and "proto ra" in routes else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lab.errors import LabError, eventually
-from lab.node import Holder, Node, Process
+from lab.node import PLAIN, Holder, Node, Process
 
 if TYPE_CHECKING:
     from lab.router import Router
@@ -24,7 +24,7 @@ class Isp:
     """
 
     kind: Literal["dhcp", "static"] = "dhcp"
-    ipv6: Literal["none", "ra", "static"] = "none"
+    ipv6: Literal["none", "ra", "dhcp", "static"] = "none"
     lease: str = "1h"
     late: bool = False
 
@@ -92,7 +92,7 @@ class Provider(Node):
 
     @property
     def router_address6(self) -> str:
-        """The address of a static router; one that listens to announcements makes its own."""
+        """The address of a static router, or its lease; from announcements it makes its own."""
         return f"2001:db8:{self.number}::2"
 
     def owns(self, address: str) -> bool:
@@ -105,7 +105,8 @@ class Provider(Node):
 
     def connect(self, inet: Node) -> None:
         """Make the provider: its way to the internet and what it lets through."""
-        self.create(("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"))
+        # forwarding, and addresses that stay when the line is cut and need not be checked
+        self.create((*PLAIN, "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"))
         near, far = f"{CORE}.{self.number}.1", f"{CORE}.{self.number}.2"
         near6, far6 = f"fd99:{self.number}::1", f"fd99:{self.number}::2"
         self.holder.run(
@@ -202,6 +203,9 @@ class Provider(Node):
 
     def plug(self) -> None:
         """Give the carrier (back)."""
+        if self.spec.ipv6 != "none":
+            # the one address that does not outlive the loss of its link
+            self.run(f"ip address replace fe80::{self.number}/64 dev cpe")
         self.run("ip link set cpe up")
 
     # -- leases
@@ -221,7 +225,11 @@ class Provider(Node):
             prefix = self.network6.removesuffix("/64")
             argv += ["--enable-ra", f"--dhcp-range={prefix},ra-only,64,{self.spec.lease}"]
             argv += ["--ra-param=cpe,mtu:1500,4,1800"]
-        if self.spec.kind == "dhcp" or self.spec.ipv6 == "ra":
+        if self.spec.ipv6 == "dhcp":
+            only = self.router_address6
+            argv += ["--enable-ra", f"--dhcp-range={only},{only},64,{self.spec.lease}"]
+            argv += ["--ra-param=cpe,mtu:1500,4,1800"]
+        if self.spec.kind == "dhcp" or self.spec.ipv6 in ("ra", "dhcp"):
             self._dnsmasq = self.start(*argv)
             eventually(lambda: "started" in self.dhcp_log())
 

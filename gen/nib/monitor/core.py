@@ -44,7 +44,9 @@ def begin(plan: Plan, at_s: float, before: Status | None) -> World:
     """
     devices = {uplink.name: uplink.device for uplink in plan.uplinks}
     known = {
-        (uplink.name, family.family): Health(family.health, family.since_s)
+        (uplink.name, family.family): Health(
+            "down" if family.health == "absent" else family.health, family.since_s
+        )
         for uplink in (before.uplinks if before else ())
         if uplink.device == devices.get(uplink.name)
         for family in uplink.families
@@ -134,7 +136,7 @@ def _states(world: World) -> list[object]:
 def _said(before: World, world: World, event: Event) -> list[Say]:
     """What the journal should know of."""
     said = [
-        Say(f"{key[0]} is {health.state}: {reports.reason(world, key)}")
+        Say(reports.change(world, key))
         for key, health in world.healths.items()
         if health.state != before.healths[key].state
     ]

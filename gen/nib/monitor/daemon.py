@@ -147,6 +147,8 @@ class Daemon:
                 await effects.run(effect)
             except (EffectError, OSError) as error:
                 self._events.put_nowait(Failed(loop.time(), effect, str(error)))
+                # it may have been done by half: an IPv6 route of several ways is not one step
+                await self._look()
             if isinstance(effect, LoadTable) and self._replaced():
                 # The table on disk came with another plan: flips made by this one would lead into
                 # chains that it does not have.

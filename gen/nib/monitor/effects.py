@@ -23,7 +23,7 @@ from nib.monitor.events import (
     Say,
     SetBalance,
 )
-from nib.monitor.links import FAMILIES, MAIN, PROTOCOL
+from nib.monitor.links import FAMILIES, MAIN, PROTOCOL, RT_SCOPE_LINK
 from nib.monitor.notify import notify
 from nib.monitor.tables import TableWatch
 from nib.plan import Family, Plan, Rule
@@ -104,6 +104,10 @@ class Effects:
         if not ways:
             await self._ask(self._ipr.flush_routes(table=table, family=FAMILIES[family]))
             return
+        way: dict[str, object] = {"multipath": ways}
+        if family == 6 and len(ways) == 1:
+            # the only form in which IPv6 takes a device without a gateway
+            way = {key: ways[0][key] for key in ("oif", "gateway") if ways[0][key]}
         await self._ask(
             self._ipr.route(
                 "replace",
@@ -111,7 +115,7 @@ class Effects:
                 dst="default",
                 table=table,
                 proto=PROTOCOL,
-                multipath=ways,
+                **way,
             )
         )
 
@@ -121,7 +125,9 @@ class Effects:
         if index is None:
             # its routes went with it
             return
-        way = {"gateway": default.gateway} if default.gateway else {"scope": 253}
+        way: dict[str, object] = {"gateway": default.gateway} if default.gateway else {}
+        if not default.gateway and default.family == 4:
+            way["scope"] = RT_SCOPE_LINK
         await self._ask(
             self._ipr.route(
                 command,

@@ -17,6 +17,9 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_IPV4_IFADDR,
     RTMGRP_IPV4_ROUTE,
     RTMGRP_IPV4_RULE,
+    RTMGRP_IPV6_IFADDR,
+    RTMGRP_IPV6_ROUTE,
+    RTMGRP_IPV6_RULE,
     RTMGRP_LINK,
 )
 
@@ -33,6 +36,9 @@ DEBOUNCE_S = 0.01
 DEADLINE_S = 0.1
 
 IFF_UP = 0x1
+# Duplicate address detection goes on, or has found another one: it cannot be used.
+IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x08, 0x40
+RT_SCOPE_LINK = 253
 FR_ACT_TO_TBL = 1
 FR_ACT_UNREACHABLE = 7
 FIB_RULE_INVERT = 0x2
@@ -48,10 +54,9 @@ async def look(ipr: Any, plan: Plan) -> Facts:
         link["index"]: link async for link in await ipr.link("dump") if link.get("ifname") in names
     }
     addresses: dict[int, list[tuple[Family, str]]] = {index: [] for index in links}
-    families = sorted({family for uplink in plan.uplinks for family in uplink.families})
-    for family in families:
+    for family in plan.families:
         async for entry in await ipr.addr("dump", family=FAMILIES[family]):
-            if entry["index"] in addresses:
+            if entry["index"] in addresses and (family == 4 or _usable(entry)):
                 local = entry.get("local") or entry.get("address")
                 addresses[entry["index"]].append((family, str(local)))
     devices = tuple(
@@ -69,19 +74,20 @@ async def look(ipr: Any, plan: Plan) -> Facts:
     defaults: list[Default] = []
     balance: dict[Family, tuple[NextHop, ...]] = {}
     rules: list[PresentRule] = []
-    for family in families:
+    for family in plan.families:
         for table in tables:
             defaults += [
                 Default(
                     family=family,
                     table=table,
-                    device=device_of[route.get("oif")],
-                    gateway=route.get("gateway"),
+                    device=device_of[way.get("oif")],
+                    gateway=way.get("gateway"),
                     metric=route.get("priority") or 0,
                     ours=route["proto"] == PROTOCOL,
                 )
                 for route in await _defaults(ipr, family, table)
-                if route.get("oif") in device_of
+                for way in route.get("multipath") or (route,)
+                if way.get("oif") in device_of
             ]
         for route in await _defaults(ipr, family, plan.balance_table):
             # the kernel's order: the first is what it would use
@@ -92,6 +98,12 @@ async def look(ipr: Any, plan: Plan) -> Facts:
             for rule in _known_rule(entry, family, plan)
         ]
     return Facts(devices, tuple(defaults), tuple(balance.items()), tuple(rules))
+
+
+def _usable(entry: Any) -> bool:
+    """Whether others can answer to an IPv6 address: a link-local one is no address here."""
+    flags = entry.get("flags") or 0
+    return entry["scope"] != RT_SCOPE_LINK and not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
 
 
 async def _defaults(ipr: Any, family: Family, table: Table) -> list[Any]:
@@ -166,6 +178,8 @@ async def watch(plan: Plan, changed: Callable[[], Awaitable[None]]) -> None:
 
 async def _listen(plan: Plan, stir: asyncio.Event) -> None:
     groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE
+    if 6 in plan.families:
+        groups |= RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | RTMGRP_IPV6_RULE
     async with AsyncIPRoute() as ipr:
         await ipr.bind(groups=groups)
         names = set(plan.devices)

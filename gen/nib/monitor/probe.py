@@ -13,10 +13,17 @@ import itertools
 import os
 import random
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icmplib import ICMPLibError, ICMPRequest, ICMPv4Socket, SocketPermissionError
+from icmplib import (
+    ICMPLibError,
+    ICMPRequest,
+    ICMPv4Socket,
+    ICMPv6Socket,
+    SocketPermissionError,
+)
 
 from nib.monitor.events import Event, Judged, Tallied
 from nib.plan import Family, Uplink
@@ -25,6 +32,13 @@ from nib.plan import Family, Uplink
 SOL_RAW = 255
 ICMP_FILTER = 1
 ONLY_ECHO_REPLIES = (0xFFFFFFFE).to_bytes(4, "little")
+
+# linux/icmpv6.h: the same with 256 bits; an echo reply is type 129.
+ICMP6_FILTER = 1
+ONLY_ECHO_REPLIES6 = b"".join(
+    (0xFFFFFFFF & ~(1 << 129 % 32 if word == 129 // 32 else 0)).to_bytes(4, sys.byteorder)
+    for word in range(8)
+)
 
 PAYLOAD_BYTES = 8
 
@@ -55,7 +69,9 @@ class Prober:
         self._id = (os.getpid() * 64 + number) & ID_MASK
         self._sequence = itertools.count(1)
         self._open_rounds: dict[int, _Round] = {}
-        self._socket: ICMPv4Socket | None = None
+        self._targets = uplink.targets_of(family)
+        self._quorum = min(uplink.probe.quorum, len(self._targets))
+        self._socket: ICMPv4Socket | ICMPv6Socket | None = None
         self._index = 0
 
     async def run(self) -> None:
@@ -87,7 +103,7 @@ class Prober:
             # there is no such device, for now
             self._hang_up()
             return
-        for target in self._uplink.probe.targets:
+        for target in self._targets:
             request = ICMPRequest(
                 target, id=self._id, sequence=round_.number, payload_size=PAYLOAD_BYTES
             )
@@ -95,18 +111,21 @@ class Prober:
             with contextlib.suppress(OSError, ICMPLibError):
                 dialled.send(request)
 
-    def _dial(self) -> ICMPv4Socket:
+    def _dial(self) -> ICMPv4Socket | ICMPv6Socket:
         """The socket on the device that has the name now.  Raises PermissionError for ever."""
         index = socket.if_nametoindex(self._uplink.device)
         if index != self._index:
             self._hang_up()
         if self._socket is None:
             try:
-                dialled = ICMPv4Socket()
+                dialled = ICMPv4Socket() if self._family == 4 else ICMPv6Socket()
             except SocketPermissionError:
                 raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from None
             raw = dialled.sock
-            raw.setsockopt(SOL_RAW, ICMP_FILTER, ONLY_ECHO_REPLIES)
+            if self._family == 4:
+                raw.setsockopt(SOL_RAW, ICMP_FILTER, ONLY_ECHO_REPLIES)
+            else:
+                raw.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, ONLY_ECHO_REPLIES6)
             raw.setsockopt(
                 socket.SOL_SOCKET, socket.SO_BINDTODEVICE, self._uplink.device.encode() + b"\0"
             )
@@ -136,17 +155,18 @@ class Prober:
 
     def _answer(self, packet: bytes, source: str) -> None:
         # RFC 791: the header's length in 32-bit words; RFC 792: type, code, checksum, id, sequence
-        start = (packet[0] & 0x0F) * 4
+        # (an IPv6 socket gives no header)
+        start = (packet[0] & 0x0F) * 4 if self._family == 4 else 0
         identity = int.from_bytes(packet[start + 4 : start + 6], "big")
         number = int.from_bytes(packet[start + 6 : start + 8], "big")
         round_ = self._open_rounds.get(number)
         if identity != self._id or round_ is None or source in round_.rtts_ms:
             return
-        if source not in self._uplink.probe.targets:
+        if source not in self._targets:
             return
         now_s = asyncio.get_running_loop().time()
         round_.rtts_ms[source] = (now_s - round_.at_s) * 1000
-        if len(round_.rtts_ms) >= self._uplink.probe.quorum and not round_.judged:
+        if len(round_.rtts_ms) >= self._quorum and not round_.judged:
             self._judge(round_, ok=True)
 
     def _judge(self, round_: _Round, ok: bool) -> None:
@@ -164,5 +184,5 @@ class Prober:
         if not round_.judged:
             self._judge(round_, ok=False)
         now_s = asyncio.get_running_loop().time()
-        asked, rtts = len(self._uplink.probe.targets), tuple(round_.rtts_ms.values())
+        asked, rtts = len(self._targets), tuple(round_.rtts_ms.values())
         self._emit(Tallied(now_s, self._uplink.name, self._family, asked, rtts))

@@ -15,7 +15,7 @@ from nib.monitor.events import (
 from nib.monitor.world import Key, Tally, World, device_of, obstacle
 from nib.plan import Family, Uplink
 from nib.state import carriers
-from nib.status import VERSION, FamilyStatus, Health, Status, UplinkStatus
+from nib.status import VERSION, FamilyStatus, Shown, Status, UplinkStatus
 
 
 def reason(world: World, key: Key) -> str:
@@ -24,8 +24,9 @@ def reason(world: World, key: Key) -> str:
     if found:
         return found.reason
     health = world.healths[key]
-    probe = world.plan.uplink(key[0]).probe
-    targets = ", ".join(probe.targets)
+    uplink = world.plan.uplink(key[0])
+    probe = uplink.probe
+    targets = ", ".join(uplink.targets_of(key[1]))
     match health.state:
         case "up":
             return "it answers"
@@ -38,6 +39,17 @@ def reason(world: World, key: Key) -> str:
         case "down":
             few = f"fewer than {probe.quorum}" if probe.quorum > 1 else "none"
             return f"the link is fine, but {few} of {targets} answered"
+
+
+def change(world: World, key: Key) -> str:
+    """What the journal hears of a new state."""
+    name, family = key
+    found = obstacle(world, key)
+    why = reason(world, key)
+    if found and found.absent:
+        return f"{name} has no IPv6: {why}"
+    of = " in IPv6" if family == 6 else ""
+    return f"{name} is {world.healths[key].state}{of}: {why}"
 
 
 def status(world: World, at_s: float) -> Status:
@@ -56,10 +68,18 @@ def news(published: Status | None, now: Status, age_s: float) -> bool:
 
 def line(now: Status) -> str:
     """For `systemctl status`: how many are up, and the names of those that are not."""
-    families = [(uplink.name, family) for uplink in now.uplinks for family in uplink.families]
-    others = [f"{name} is {family.health}" for name, family in families if family.health != "up"]
-    count = f"{len(families) - len(others)} of {len(families)} uplinks up"
-    return ", ".join([count, *others])
+    others = [
+        f"{uplink.name} is {family.health}" + (" in IPv6" if family.family == 6 else "")
+        for uplink in now.uplinks
+        for family in uplink.families
+        if family.health not in ("up", "absent")
+    ]
+    well = [
+        uplink
+        for uplink in now.uplinks
+        if all(family.health in ("up", "absent") for family in uplink.families)
+    ]
+    return ", ".join([f"{len(well)} of {len(now.uplinks)} uplinks up", *others])
 
 
 def complaint(effect: Effect, error: str) -> str:
@@ -112,13 +132,16 @@ def _family_status(world: World, uplink: Uplink, family: Family) -> FamilyStatus
         gateway=gateway,
         loss=tally.loss,
         rtt_ms=tally.rtt_ms,
-        share=mine / sum(share.weight for share in shares) if shares else 0.0,
+        share=mine / sum(share.weight for share in shares) if shares and shown != "absent" else 0.0,
     )
 
 
-def _shown(world: World, key: Key) -> tuple[Health, float]:
+def _shown(world: World, key: Key) -> tuple[Shown, float]:
     """To people an uplink with something in its way is down, whatever is believed of it."""
     health = world.healths[key]
+    found = obstacle(world, key)
+    if found and found.absent:
+        return "absent", world.obstructed.get(key, health.since_s)
     if health.state != "down" and key in world.obstructed:
         return "down", world.obstructed[key]
     return health.state, health.since_s

@@ -23,6 +23,10 @@ from nib.monitor.events import (
 from nib.plan import Family, Plan, Rule, Table, Uplink
 from nib.state import Live, carriers
 
+# The kernel makes one route of two IPv6 routes with the same metric.  What is put back must stay
+# another than networkd's, and gives way to it: more than any metric of the plan.
+PUT_BACK6 = 1 << 24
+
 # networkd replaces a lease's routes one by one, within a millisecond; it is not to be disturbed.
 GRACE_S = 0.3
 # How long an effect may take to show up among the facts before it is asked for again.
@@ -108,6 +112,8 @@ def _gateways(
         if device is None or not _carries(device, family):
             continue
         routes = _defaults(facts, uplink, family)
+        own = tuple(address for address in device.addresses if address[0] == family)
+        device = replace(device, addresses=own)
         last = memory.gateways.get((uplink.name, family))
         if routes:
             found[(uplink.name, family)] = (routes[0].gateway, device)
@@ -145,7 +151,8 @@ def _missing(plan: Plan, facts: Facts, memory: Memory) -> Iterator[Rule | Defaul
         held = {default.table for default in _defaults(facts, uplink, family)}
         for table in (uplink.table, MAIN):
             if table not in held:
-                yield Default(family, table, uplink.device, gateway, uplink.metric, ours=True)
+                metric = uplink.metric + (PUT_BACK6 if family == 6 else 0)
+                yield Default(family, table, uplink.device, gateway, metric, ours=True)
 
 
 def _surplus(plan: Plan, facts: Facts) -> Iterator[Effect]:
@@ -171,6 +178,9 @@ def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[Effect]:
             for default in _defaults(facts, uplink, family)[:1]
             if _carries(_devices(facts).get(uplink.device), family)
         )
+        if family == 6 and len(hops) > 1:
+            # IPv6 shares only among gateways: a device that is the way itself has all or nothing
+            hops = tuple(hop for hop in hops if hop.gateway) or hops[:1]
         if len(hops) == 1:
             # the kernel keeps no weight of an only way
             hops = (replace(hops[0], weight=1),)

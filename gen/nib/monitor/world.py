@@ -66,10 +66,14 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What keeps an uplink from carrying anything, whatever probes say.  Hard: the link is gone."""
+    """What keeps an uplink from carrying anything, whatever probes say.  Hard: the link is gone.
+
+    Absent: the provider does not give the family, and nobody asked for it.
+    """
 
     reason: str
     hard: bool
+    absent: bool = False
 
 
 def device_of(world: World, key: Key) -> Device | None:
@@ -89,9 +93,12 @@ def obstacle(world: World, key: Key) -> Obstacle | None:
         return Obstacle(f"{uplink.device} is switched off", hard=True)
     if not device.carrier:
         return Obstacle(f"{uplink.device} has no carrier", hard=True)
+    absent = uplink.optional(key[1])
+    kind = "IPv6 " if key[1] == 6 else ""
     if not any(family == key[1] for family, _ in device.addresses):
-        why = "no address yet, no DHCP server answers" if uplink.kind == "dhcp" else "no address"
-        return Obstacle(f"{uplink.device} has {why}", hard=False)
+        leased = uplink.kind == "dhcp" and key[1] == 4
+        why = "no address yet, no DHCP server answers" if leased else f"no {kind}address"
+        return Obstacle(f"{uplink.device} has {why}", hard=False, absent=absent)
     if key not in world.upkeep.gateways:
-        return Obstacle(f"{uplink.device} has no gateway", hard=False)
+        return Obstacle(f"{uplink.device} has no {kind}gateway", hard=False, absent=absent)
     return None
