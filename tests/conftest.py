@@ -1,8 +1,16 @@
 """Options of the whole test suite."""
 
+import signal
+
 import pytest
 
 pytest_plugins = ["lab_fixtures", "nib_lab"]
+
+
+def pytest_configure() -> None:
+    # A shell without a terminal starts its background jobs with interrupts ignored, and what these
+    # start ignores them as well: the programs under test are to be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -282,11 +282,14 @@ def test_nothing_stays(suite: str, end: signal.Signals | None) -> None:
         text=True,
     ) as alone:
         assert alone.stdout is not None
-        tag = alone.stdout.readline().strip()
-        assert left_of(tag) or not end
-        if end:
-            alone.send_signal(end)
-        assert alone.wait(20)
+        try:
+            tag = alone.stdout.readline().strip()
+            assert left_of(tag) or not end
+            if end:
+                alone.send_signal(end)
+            assert alone.wait(20)
+        finally:
+            alone.kill()
     eventually(lambda: not left_of(tag))
     assert Path("/proc/self/mounts").read_text() == mounts
     assert (
