@@ -2,47 +2,34 @@
 
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, TypeVar
 
-from nib import values
+from nib import passages, values
 from nib.config import (
     Allow,
     Config,
     Dhcp,
     External,
     Firewall,
+    Forward,
+    Hooks,
     Lan,
     Limit,
     Mode,
     Origin,
     Probe,
+    Route,
     Static,
     Uplink,
 )
 from nib.conflicts import Facts, Own
 from nib.document import Document, Path, Problem, Rejected, dotted, shown
+from nib.services import SERVICES
 from nib.shape import near, shape
 
 T = TypeVar("T")
 V = TypeVar("V")
-
-SERVICES: dict[str, tuple[tuple[str, tuple[tuple[int, int], ...]], ...]] = {
-    "bgp": (("tcp", ((179, 179),)),),
-    "dns": (("tcp", ((53, 53),)), ("udp", ((53, 53),))),
-    "http": (("tcp", ((80, 80),)),),
-    "https": (("tcp", ((443, 443),)),),
-    "ipsec": (("udp", ((500, 500), (4500, 4500))),),
-    "iperf3": (("tcp", ((5201, 5201),)), ("udp", ((5201, 5201),))),
-    "mosh": (("udp", ((60000, 61000),)),),
-    "ntp": (("udp", ((123, 123),)),),
-    "openvpn": (("udp", ((1194, 1194),)),),
-    "smtp": (("tcp", ((25, 25),)),),
-    "snmp": (("udp", ((161, 161),)),),
-    "ssh": (("tcp", ((22, 22),)),),
-    "wireguard": (("udp", ((51820, 51820),)),),
-}
-"""Protocol and ports by name; the numbers are IANA's where it has them.  The schema lists them."""
 
 
 def check(document: Document) -> Config:
@@ -89,18 +76,24 @@ class _Reader:
         made_uplinks = [self.uplink(name, uplink or {}) for name, uplink in uplinks.items()]
         made_lans = [self.lan(name, lan or {}) for name, lan in lans.items()]
         forwarding = self.forwarding(tuple(uplinks), tuple(lans))
-        firewall = self.firewall(tuple(uplinks))
+        done_uplinks = tuple(uplink for uplink in made_uplinks if uplink)
+        done_lans = tuple(lan for lan in made_lans if lan)
+        routes = self.routes(done_uplinks, done_lans)
+        firewall = self.firewall(tuple(uplinks), done_lans, routes)
+        hooks = self.attempt(("hooks", "timeout"), _hook_time, self.data["hooks"]["timeout"])
         self.facts.marks(mask, uplinks)
         for path, message, hint in self.facts.conflicts():
             self.say(path, message, hint)
-        if self.problems or mask is None:
+        if self.problems or mask is None or hooks is None:
             return None
         return Config(
             mode=Mode(self.data["mode"]),
-            uplinks=tuple(uplink for uplink in made_uplinks if uplink),
-            lans=tuple(lan for lan in made_lans if lan),
+            uplinks=done_uplinks,
+            lans=done_lans,
             forwarding=forwarding,
+            routes=routes,
             firewall=firewall,
+            hooks=Hooks(hooks),
             mask=mask,
         )
 
@@ -127,7 +120,7 @@ class _Reader:
         probe = self.probe(name, uplink.get("probe") or {})
         if device is None or address is None or probe is None:
             return None
-        pinned = uplink.get("id")
+        pinned, mtu = uplink.get("id"), uplink.get("mtu")
         return Uplink(
             name=name,
             device=device,
@@ -136,6 +129,7 @@ class _Reader:
             weight=int(uplink["weight"]),
             tier=int(uplink["tier"]),
             pinned_id=None if pinned is None else int(pinned),
+            mtu=None if mtu is None else int(mtu),
             probe=probe,
             origin=Origin(dotted(path)),
         )
@@ -284,34 +278,84 @@ class _Reader:
             self.say(path, "names nothing: there are no lans", "add a lan or remove this group")
         return tuple(result)
 
-    def firewall(self, uplinks: tuple[str, ...]) -> Firewall | None:
+    def routes(self, uplinks: tuple[Uplink, ...], lans: tuple[Lan, ...]) -> tuple[Route, ...]:
+        given: list[passages.GIVEN_ROUTE] = []
+        for i, entry in enumerate(self.data["routes"] or []):
+            path: Path = ("routes", i)
+            keys = entry or {}
+            to = self.attempt((*path, "to"), values.network, keys.get("to"))
+            via = self.attempt((*path, "via"), values.address, keys.get("via"))
+            device = self.attempt((*path, "device"), values.device, keys.get("device"))
+            if keys and not keys.keys() & {"via", "device"}:
+                self.say(path, "missing key 'via'", "or 'device', where no router is in between")
+            elif to and (via or device):
+                given.append((path, to, via, device, bool(keys["masquerade"])))
+        routes: list[Route] = []
+        for found in passages.resolved(given, uplinks, lans, self.facts):
+            if isinstance(found, Route):
+                routes.append(found)
+            else:
+                self.say(*found)
+        return tuple(routes)
+
+    def firewall(
+        self, uplinks: tuple[str, ...], lans: tuple[Lan, ...], routes: tuple[Route, ...]
+    ) -> Firewall | None:
         firewall = self.data["firewall"]
         if firewall == "off":
             return None
-        entries = firewall["allow"] or []
-        allow: list[Allow] = []
-        for i, entry in enumerate(entries):
-            allow += self.allow(("firewall", "allow", i), entry or {}, uplinks)
-        return Firewall(tuple(allow), firewall["log"] == "drops")
+        allow: list[tuple[Path, Allow]] = []
+        for i, entry in enumerate(firewall["allow"] or []):
+            path: Path = ("firewall", "allow", i)
+            allow += [(path, one) for one in self.allow(path, entry or {}, uplinks)]
+        forwards: list[tuple[Path, Forward]] = []
+        for i, entry in enumerate(firewall["forwards"] or []):
+            path = ("firewall", "forwards", i)
+            if forward := self.forward(path, entry or {}, uplinks):
+                forwards.append((path, forward))
+        said = allow if ("firewall", "allow") in self.document.keys else []
+        for found in passages.forward_conflicts(forwards, said, self.facts, routes, lans):
+            self.say(*found)
+        log = firewall["log"] == "drops"
+        return Firewall(tuple(one for _, one in allow), tuple(one for _, one in forwards), log)
 
     def allow(self, path: Path, entry: dict[str, Any], uplinks: tuple[str, ...]) -> list[Allow]:
         self.complete(path, entry)
         ports = self.ports((*path, "port"), entry.get("port"))
-        source = entry.get("source") or []
-        texts = [source] if isinstance(source, str) else source
-        source_path = (*path, "source")
-        for i, text in enumerate(texts):
-            one = source_path if isinstance(source, str) else (*source_path, i)
-            self.attempt(one, values.network, text)
-        names = entry.get("uplinks") or []
-        by = self.members((*path, "uplinks"), names, {":uplinks": uplinks})
-        limit = self.limit(entry.get("limit") or {})
+        sources, by, limit = self.who(path, entry, uplinks)
         if self.problems:
             return []
         pairs = SERVICES.get(entry.get("service", ""), ((entry.get("protocol", ""), ports),))
         origin = Origin(dotted(path))
-        sources = values.sources(texts)
         return [Allow(name, ranges, sources, by, limit, origin) for name, ranges in pairs]
+
+    def forward(
+        self, path: Path, entry: dict[str, Any], uplinks: tuple[str, ...]
+    ) -> Forward | None:
+        ports = self.ports((*path, "port"), entry.get("port"))
+        to = self.attempt((*path, "to"), values.endpoint, entry.get("to"))
+        sources, by, limit = self.who(path, entry, uplinks)
+        protocol = entry.get("protocol") or []
+        words = [protocol] if isinstance(protocol, str) else protocol
+        if not (to and ports and words):
+            return None
+        protocols = tuple(dict.fromkeys(word for word in words if word))
+        return Forward(protocols, ports, *to, sources, by, limit, Origin(dotted(path)))
+
+    def who(
+        self, path: Path, entry: dict[str, Any], uplinks: tuple[str, ...]
+    ) -> tuple[tuple[IPv4Network, ...], tuple[str, ...], Limit | None]:
+        """From where, by which uplinks and how often."""
+        source = entry.get("source") or []
+        texts = [source] if isinstance(source, str) else source
+        source_path = (*path, "source")
+        right: list[str] = []
+        for i, text in enumerate(texts):
+            one = source_path if isinstance(source, str) else (*source_path, i)
+            right += [text] if self.attempt(one, values.network, text) else []
+        names = entry.get("uplinks") or []
+        by = self.members((*path, "uplinks"), names, {":uplinks": uplinks})
+        return values.sources(right), by, self.limit(entry.get("limit") or {})
 
     def complete(self, path: Path, entry: dict[str, Any]) -> None:
         """An entry says either `service` or `protocol` and `port`."""
@@ -340,6 +384,10 @@ class _Reader:
             return None
         rate, _, unit = limit["rate"].partition("/")
         return Limit(int(rate), unit, int(limit["burst"]), limit["per"] == "source")
+
+
+def _hook_time(text: str) -> int:
+    return values.duration(text, "1s", "10m")
 
 
 def _count(things: Sized, what: str) -> str:

@@ -142,7 +142,7 @@ class Facts:
     def _gateway(
         self, path: Path, gateway: IPv4Address, addresses: tuple[IPv4Interface, ...]
     ) -> None:
-        if _no_host(gateway):
+        if no_host(gateway):
             self.say(path, f"{gateway} cannot be a gateway")
             return
         for own in self.addresses:
@@ -168,7 +168,7 @@ class Facts:
                 self.say(path, f"{gateway} is the {kind} address of {network}")
 
     def _target(self, path: Path, target: IPv4Address) -> None:
-        if _no_host(target):
+        if no_host(target):
             hint = "choose an address beyond the provider, like 1.1.1.1"
             self.say(path, f"{target} cannot be a target", hint)
             return
@@ -185,7 +185,8 @@ class Facts:
                 return
 
 
-def _no_host(address: IPv4Address) -> bool:
+def no_host(address: IPv4Address) -> bool:
+    """Loopback, multicast, broadcast or 0.0.0.0/8: nothing that a packet could be sent on to."""
     number = int(address)
     multicast_or_broadcast = address.is_multicast or number == 0xFFFFFFFF
     return address.is_loopback or multicast_or_broadcast or number >> 24 == 0

@@ -74,6 +74,20 @@ def address(text: str) -> IPv4Address:
     return IPv4Address(text)
 
 
+def endpoint(text: str) -> tuple[IPv4Address, int | None]:
+    """An IPv4 address, and the port if there is one behind it: `192.168.10.20:8080`."""
+    _refuse_ipv6(text.removeprefix("[").partition("]")[0])
+    bare, colon, port = text.partition(":")
+    if not colon:
+        return address(text), None
+    if re.fullmatch(r"[0-9]+-[0-9]+", port):
+        hint = f"write '{bare}': without a port behind it every port keeps its number"
+        raise Wrong(f"{shown(text)} has a range behind the address", hint)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise Wrong(f"the port of {shown(text)} must be between 1 and 65535")
+    return address(bare), int(port)
+
+
 def interface(text: str, words: tuple[str, ...]) -> IPv4Interface:
     """An own address with its prefix length; `words` could have stood here instead."""
     bare, slash, prefix = text.partition("/")
@@ -125,7 +139,8 @@ def port_range(value: int | str) -> tuple[int, int]:
     if isinstance(value, int | float):
         return int(value), int(value)
     if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", value):
-        hint = "a service has a key of its own: 'service: ssh'" if value.isalpha() else ""
+        hint = "write its number, or in 'allow' a service like 'service: ssh'"
+        hint = hint if value.isalpha() else ""
         raise Wrong(f"must be a port or a range like 10000-20000, not {shown(value)}", hint)
     first, _, last = value.partition("-")
     low, high = int(first), int(last or first)
