@@ -4,11 +4,11 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nib import host, steps
+from nib import fragments, hooks, host, steps
 from nib.changes import Changes, compare, differing, unified
 from nib.config import Config
 from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
@@ -60,7 +60,10 @@ def apply(config: Config, *, yes: bool) -> int:
     """
     plan = make_plan(config)
     since_s = _agreed_s()
+    hook_s = config.hooks.timeout_ms / 1000
+    failed: tuple[str, ...] = ()
     with lock():
+        mine = fragments.paths(ETC)
         changes = compare(render(plan, host.systemd_of(ETC) or NEWEST_SYSTEMD), ETC)
         differ = differing(changes)
         sys.stdout.write(unified(changes, ETC))
@@ -73,14 +76,21 @@ def apply(config: Config, *, yes: bool) -> int:
             return DIFFERS
         before = look(changes)
         changed = frozenset(c.path for c in differ) | _written_since(changes, since_s)
+        if _newer(mine or (ETC / "nib",), since_s):  # without the folder: it may have been there
+            changed |= {steps.TABLE_FILE}
         todo = steps.forward(changed, before.inactive, str(ETC))
         if not todo and not differ:
             tell("nothing to do: the router runs what balance.yaml says")
         else:
+            if failed := hooks.run(ETC, "pre-apply", plan, changed, hook_s):
+                raise Refused(f"{failed[0]}\nnothing was changed")
             Run(plan, changes, changed, before, remake, state).go(todo)
+            failed = hooks.run(ETC, "post-apply", plan, changed, hook_s)
         _stamp()
     _hint_networkd()
-    return FINE
+    for complaint in failed:
+        host.say(f"the change is made, but {complaint}")
+    return DIFFERS if failed else FINE
 
 
 def _confirmed(count: int) -> bool:
@@ -134,6 +144,14 @@ def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
             if (ETC / path).lstat().st_ctime > since_s:
                 found.add(path)
     return frozenset(found)
+
+
+def _newer(paths: Iterable[Path], since_s: float) -> bool:
+    times = []
+    for path in paths:
+        with suppress(OSError):
+            times.append(path.stat().st_ctime)
+    return any(time_s > since_s for time_s in times)
 
 
 # -- change ----------------------------------------------------------------------------------------

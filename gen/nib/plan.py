@@ -65,6 +65,7 @@ class Uplink:
     mark: Mark
     table: Table
     metric: int
+    mtu: int | None
     probe: Probe
     origin: str
 
@@ -150,12 +151,55 @@ class Allow:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """What is passed on to `to`, by each port's own number or by `to_port`.
+
+    `mapped`: found by a map, in one step however many there are.  The others are rules, tried one
+    after the other; `except_devices` are the uplinks that they are not for.
+    """
+
+    name: str
+    family: Family
+    mapped: bool
+    protocols: tuple[str, ...]
+    ports: tuple[str, ...]
+    to: str
+    to_port: int | None
+    sources: tuple[str, ...]
+    except_devices: tuple[str, ...]
+    limit: Limit | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Firewall:
     """The packet filter: who may reach the router, which devices may forward to which."""
 
     allow: tuple[Allow, ...]
+    forwards: tuple[Forward, ...]
     log_drops: bool
     forward_pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of main by `device`; without `via` the network is on the device itself."""
+
+    family: Family
+    to: str
+    via: str | None
+    device: str
+    masquerade: bool
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The largest TCP segment of a family that fits through the devices."""
+
+    family: Family
+    size: int
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +218,8 @@ class Plan:
     rules: tuple[Rule, ...]
     balance_table: Table
     policies: tuple[Policy, ...]
+    routes: tuple[Route, ...]
+    segments: tuple[Segment, ...]
     firewall: Firewall | None
     state_file: str
 

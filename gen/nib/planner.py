@@ -18,7 +18,6 @@ from nib.plan import (
     Firewall,
     Kind,
     Lan,
-    Limit,
     Mark,
     Marks,
     Plan,
@@ -30,6 +29,7 @@ from nib.plan import (
     Table,
     Uplink,
 )
+from nib.planner_passages import forwards, limit, ports, routes, segments
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -47,8 +47,6 @@ BALANCE = Priority(30500)
 
 # main's defaults by order of preference; above the 100-600 of NetworkManager and ifupdown.
 METRIC_BASE = 1001
-
-UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
 def make_plan(conf: Config) -> Plan:
@@ -78,6 +76,8 @@ def make_plan(conf: Config) -> Plan:
         rules=_rules(uplinks, lans, marks),
         balance_table=BALANCE_TABLE,
         policies=tuple(policies),
+        routes=routes(conf),
+        segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
     )
@@ -144,6 +144,7 @@ def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Upli
         mark=Mark(number << shift),
         table=Table(BALANCE_TABLE + number),
         metric=METRIC_BASE + rank,
+        mtu=uplink.mtu,
         probe=Probe(
             targets=tuple(str(target) for target in probe.targets),
             interval_ms=probe.interval_ms,
@@ -253,22 +254,17 @@ def _firewall(conf: Config) -> Firewall:
         Allow(
             name=f"allow_{number}",
             protocol=entry.protocol,
-            ports=tuple(str(low) if low == high else f"{low}-{high}" for low, high in entry.ports),
+            ports=ports(entry.ports),
             sources=tuple(str(source) for source in entry.sources),
             devices=tuple(devices[name] for name in entry.uplinks)
             if len(entry.uplinks) < len(conf.uplinks)
             else (),
-            limit=_limit(entry.limit) if entry.limit else None,
+            limit=limit(entry.limit) if entry.limit else None,
             origin=str(entry.origin),
         )
         for number, entry in enumerate(conf.firewall.allow, start=1)
     )
-    return Firewall(allow, conf.firewall.log_drops, tuple(pairs))
-
-
-def _limit(limit: config.Limit) -> Limit:
-    refill_s = -(-limit.burst * UNIT_S[limit.unit] // limit.rate)
-    return Limit(f"{limit.rate}/{limit.unit}", limit.burst, limit.per_source, max(refill_s, 60))
+    return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(pairs))
 
 
 def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:
