@@ -134,7 +134,7 @@ def test_fragments_are_part_of_the_table(routers: Routers) -> None:
     listing = lab.listing()
     lab.router.put(MINE, FRAGMENT + "add rule inet nib user_input tcp dprot 1 accept\n")
     done = lab.router.attempt("nib apply --yes")
-    assert done.code == 3 and f"{MINE}:14:" in done.err and "nothing was changed" in done.err
+    assert done.code == 3 and f"{MINE}:13:" in done.err and "nothing was changed" in done.err
     assert lab.listing() == listing
     lab.router.run(f"chmod o= {MINE}")
     done = lab.router.attempt("nib apply --yes")
@@ -191,6 +191,7 @@ def test_hooks_before_and_after_a_change(routers: Routers) -> None:
     lab.router.put(before, HOOK, 0o755)
     lab.router.put(after, HOOK + "grep -q 'weight\": 7' $NIB_PLAN && echo $NIB_CHANGED\n", 0o755)
     lab.router.put("/etc/nib/hooks/post-apply.d/30-c", HOOK)
+    assert lab.router.attempt("nib apply --yes").code in (0, 1)
     quiet = lab.router.attempt("nib apply --yes")
     assert quiet.code == 0 and "hook" not in quiet.out  # nothing to do
 

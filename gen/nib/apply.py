@@ -4,7 +4,7 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def apply(config: Config, *, yes: bool) -> int:
             return DIFFERS
         before = look(changes)
         changed = frozenset(c.path for c in differ) | _written_since(changes, since_s)
-        if _newer(mine or (ETC / "nib",), since_s):  # without the folder: it may have been there
+        if _fragments_changed(mine, since_s):
             changed |= {steps.TABLE_FILE}
         todo = steps.forward(changed, before.inactive, str(ETC))
         if not todo and not differ:
@@ -86,7 +86,7 @@ def apply(config: Config, *, yes: bool) -> int:
                 raise Refused(f"{failed[0]}\nnothing was changed")
             Run(plan, changes, changed, before, remake, state).go(todo)
             failed = hooks.run(ETC, "post-apply", plan, changed, hook_s)
-        _stamp()
+        _stamp(mine)
     _hint_networkd()
     for complaint in failed:
         host.say(f"the change is made, but {complaint}")
@@ -127,9 +127,10 @@ def _agreed_s() -> float:
         return boot_s
 
 
-def _stamp() -> None:
+def _stamp(mine: tuple[Path, ...]) -> None:
+    """Its lines are the fragments that are loaded."""
     with suppress(OSError):
-        STAMP.touch()
+        STAMP.write_text("".join(f"{path}\n" for path in mine), encoding="utf-8")
 
 
 def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
@@ -146,12 +147,16 @@ def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
     return frozenset(found)
 
 
-def _newer(paths: Iterable[Path], since_s: float) -> bool:
-    times = []
-    for path in paths:
-        with suppress(OSError):
-            times.append(path.stat().st_ctime)
-    return any(time_s > since_s for time_s in times)
+def _fragments_changed(mine: tuple[Path, ...], since_s: float) -> bool:
+    """Whether the administrator's rules differ from those that were loaded."""
+    if any(path.stat().st_ctime > since_s for path in mine):
+        return True
+    try:
+        loaded = STAMP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        # not applied since the boot: where there is no folder there may have been one
+        return not mine and (ETC / "nib").stat().st_ctime > since_s
+    return loaded != [str(path) for path in mine]
 
 
 # -- change ----------------------------------------------------------------------------------------

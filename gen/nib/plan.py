@@ -183,11 +183,15 @@ class Firewall:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of main by `device`; without `via` the network is on the device itself."""
+    """A route of main by `device`; without `via` the network is on the device itself.
+
+    `onlink`: nib cannot know whether the device's network holds `via`.
+    """
 
     family: Family
     to: str
     via: str | None
+    onlink: bool
     device: str
     masquerade: bool
     origin: str

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from nib import config
-from nib.config import Config
+from nib.config import Config, Static
 from nib.plan import Family, Forward, Limit, Route, Segment, Uplink
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -53,15 +53,16 @@ def limit(given: config.Limit) -> Limit:
 
 def routes(conf: Config) -> tuple[Route, ...]:
     """The routes by device; what leaves by an uplink is masqueraded in any case."""
-    owners: list[config.Uplink | config.Lan] = [*conf.uplinks, *conf.lans]
-    devices = {owner.name: owner.device for owner in owners}
+    everybody: list[config.Uplink | config.Lan] = [*conf.uplinks, *conf.lans]
+    owners = {owner.name: owner for owner in everybody}
     lans = {lan.name for lan in conf.lans}
     return tuple(
         Route(
             family=4,
             to=str(route.to),
             via=str(route.via) if route.via else None,
-            device=devices[route.owner],
+            onlink=bool(route.via) and not isinstance(owners[route.owner].address, Static),
+            device=owners[route.owner].device,
             masquerade=route.masquerade and route.owner in lans,
             origin=str(route.origin),
         )
