@@ -141,7 +141,7 @@ def test_fragments_are_part_of_the_table(routers: Routers) -> None:
     assert done.code == 3 and f"chmod a+r {MINE}" in done.err
     # it stays closed if the boot finds one that is broken
     lab.router.run(f"chmod a+r {MINE}")
-    lab.router.shutdown()
+    lab.router.crash()
     lab.router.boot()
     with server(lab.router, tcp=[5000]):
         for isp in lab.isps:
