@@ -165,3 +165,15 @@ def test_the_same_complaint_is_heard_again_after_a_minute() -> None:
     of.act(f"2 touched\n{2 + REPEAT_S / 2} touched\n{2 + REPEAT_S} touched\n{2 + 2 * REPEAT_S} end")
     said = [at_s for at_s, effect in of.done if isinstance(effect, Say) and effect.warning]
     assert said == [2, 2 + REPEAT_S]
+
+
+def test_what_was_known_of_another_device_says_nothing() -> None:
+    of = settled()
+    of.act("1 cable !\n1.5 cable !\n2 cable !\n2 dsl !\n2.5 dsl !\n3 dsl !\n3.5 end")
+    assert {health.state for health in core.begin(of.plan, 4, of.published).healths.values()} == {
+        "down"
+    }
+    moved = samples.plan(TEXTS["two"].replace("wan1", "wan9"))
+    begun_anew = core.begin(moved, 4, of.published)
+    states = {name: health.state for (name, _), health in begun_anew.healths.items()}
+    assert states == {"cable": "unknown", "dsl": "down"}

@@ -188,6 +188,33 @@ def test_what_others_do_is_put_right(plan_file: Path) -> None:
 
 
 @alone
+def test_another_plan_on_disk_is_started_with(plan_file: Path) -> None:
+    """nib-gen wrote, and nobody told the monitor: its flips must not meet another plan's table."""
+    renamed = samples.TWO.replace("dsl", "adsl")
+    with running(plan_file) as monitor:
+        plan_file.write_text(to_json(samples.plan(renamed)))
+        plan_file.with_name("nib.nft").write_text(str(samples.files(renamed)["nib/nib.nft"]))
+        # as long as the table is its own, so are the flips
+        sh("ip link set far_wan1 down")
+        wait_for(lambda: balance() == {"new_dsl"}, within=2)
+        sh("nft flush ruleset")
+        _, journal = monitor.process.communicate(timeout=5)
+        assert monitor.process.returncode == 0
+        assert f"{plan_file} is another one now: starting again with it" in journal.splitlines()
+        assert balance() == {"new_cable", "new_adsl"}
+
+
+@alone
+def test_a_plan_that_cannot_be_read_ends_nothing(plan_file: Path) -> None:
+    with running(plan_file) as monitor:
+        plan_file.write_text("{")
+        sh("nft flush ruleset")
+        wait_for(lambda: "table inet nib" in sh("nft list tables"), within=2)
+        assert balance() == {"new_cable", "new_dsl"}
+        assert monitor.end()[0] == 0
+
+
+@alone
 def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
     with running(plan_file) as monitor:
         plan_file.with_name("nib.nft").write_text("nonsense\n")
@@ -199,4 +226,4 @@ def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
         wait_for(lambda: "table inet nib" in sh("nft list tables"), within=3)
         code, journal = monitor.end()
     assert code == 0
-    assert journal.count("the nft table was not loaded") == 1, journal
+    assert journal.count("the nft table or its state file is not in place") == 1, journal

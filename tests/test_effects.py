@@ -229,6 +229,25 @@ async def test_a_flip_outlives_a_reload_by_anyone(table_file: Path) -> None:
 
 
 @alone
+async def test_a_flip_needs_no_room(table_file: Path) -> None:
+    """A full /run is complained of, but flows do not stay on a dead line because of it."""
+    async with acting(table_file) as act:
+        await act(LoadTable(render_state(PLAN, ALL)))
+        sh("mount -t tmpfs -o size=64k tmpfs /run/nib; cat /dev/zero > /run/nib/full || true")
+        with pytest.raises(OSError, match="No space left"):
+            await act(LoadState(render_state(PLAN, ONE)))
+        assert balance() == {"new_dsl"}
+        sh("nft flush ruleset")
+        with pytest.raises(OSError, match="No space left"):
+            await act(LoadTable(render_state(PLAN, ONE)))
+        assert balance() == {"new_dsl"}
+        assert act.touched == 1  # the flush
+        sh("rm /run/nib/full")
+        await act(LoadState(render_state(PLAN, ONE)))
+        assert Path(PLAN.state_file).read_text() == render_state(PLAN, ONE)
+
+
+@alone
 async def test_a_refusing_nft_is_quoted(table_file: Path) -> None:
     async with acting(table_file) as act:
         with pytest.raises(EffectError, match=r"^nft -f .*: .*No such file or directory$"):

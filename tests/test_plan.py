@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from nib.plan import (
     to_json,
 )
 from nib.planner import assign_ids, highest_id, make_plan, split_mask
+from private import load
 
 NAMES = st.lists(
     st.from_regex(r"[a-z][a-z0-9_]{0,14}", fullmatch=True), min_size=1, max_size=62, unique=True
@@ -150,3 +152,15 @@ def test_a_plan_with_everything_survives_json() -> None:
 def test_what_is_no_plan(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         from_json(text)
+
+
+def test_the_slowest_limit_loads(tmp_path: Path) -> None:
+    """One a day and a burst of 65535 takes two centuries to forget; nft counts to a few years."""
+    text = samples.TWO + (
+        "firewall: {allow: [{service: ssh, limit: {rate: 1/day, burst: 65535}}, "
+        "{service: http, limit: {rate: 999999/second, burst: 1}}]}\n"
+    )
+    firewall = samples.plan(text).firewall
+    assert firewall
+    assert [allow.limit.forget_s for allow in firewall.allow if allow.limit] == [31_536_000, 60]
+    load([str(samples.files(text)["nib/nib.nft"])], tmp_path)

@@ -170,7 +170,7 @@ DEFAULT = Default(4, Table(254), "wan1", "192.0.2.1", 1001, ours=True)
 @pytest.mark.parametrize(
     ("effect", "expected"),
     [
-        (LoadTable(""), "the nft table was not loaded: no"),
+        (LoadTable(""), "the nft table or its state file is not in place: no"),
         (SetBalance(4, ()), "the balance table was not set: no"),
         (AddDefault(DEFAULT), "the default route by wan1 was not put back: no"),
         (RemoveDefault(DEFAULT), "the default route by wan1 was not taken back: no"),

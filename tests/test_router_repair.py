@@ -96,6 +96,25 @@ def test_what_others_remove_is_put_back_within_a_second(routers: Routers) -> Non
     lab.until(cable="up", dsl="up")
 
 
+@pytest.mark.parametrize("command", ["nft flush ruleset", RELOADS["reload the table"]])
+def test_files_of_another_plan_on_disk_cut_nobody_off(routers: Routers, command: str) -> None:
+    # nib-gen wrote them, and they meet a table and a monitor that nobody has told
+    lab = routers(EVEN + FAST)
+    lab.start()
+    lab.configure(EVEN.replace("dsl:", "adsl:") + FAST)
+    lab.router.run(command)
+    eventually(lambda: "adsl" in lab.health(), 5)
+    lab.until(cable="up", adsl="up")
+
+    def served() -> bool:
+        return set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
+
+    eventually(served, 3)
+    lab.isps[0].fail()
+    lab.until(cable="down", adsl="up")
+    assert lab.by_isp(connections(lab.lans[0], 60)) == {"isp2": 60}
+
+
 def test_a_flushed_ruleset_leaks_nothing(routers: Routers) -> None:
     # the monitor is away, so nothing puts the table back: the routing guard alone stands
     lab = routers(EVEN + FAST)

@@ -8,6 +8,9 @@ from nib.plan import Family, Forward, Limit, Route, Segment, Uplink
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
+# nft refuses time-outs of a few years, and nobody waits for that.
+FORGET_MOST_S = 365 * 86400
+
 HEADERS: dict[Family, int] = {4: 40, 6: 60}
 """Bytes of a packet that are not TCP's data: the headers of IP and of TCP, without options."""
 
@@ -48,7 +51,8 @@ def ports(ranges: Iterable[tuple[int, int]]) -> tuple[str, ...]:
 def limit(given: config.Limit) -> Limit:
     """An nft rate, and after how long a source may be forgotten."""
     refill_s = -(-given.burst * UNIT_S[given.unit] // given.rate)
-    return Limit(f"{given.rate}/{given.unit}", given.burst, given.per_source, max(refill_s, 60))
+    forget_s = min(max(refill_s, 60), FORGET_MOST_S)
+    return Limit(f"{given.rate}/{given.unit}", given.burst, given.per_source, forget_s)
 
 
 def routes(conf: Config) -> tuple[Route, ...]:

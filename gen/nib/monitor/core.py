@@ -38,10 +38,15 @@ ADDRESS_GRACE_S = 1.0
 
 
 def begin(plan: Plan, at_s: float, before: Status | None) -> World:
-    """The world at start: as the last monitor left it, if there was one, else all unknown."""
+    """The world at start: as the last monitor left it, if there was one, else all unknown.
+
+    What it knew of an uplink that has another device now says nothing.
+    """
+    devices = {uplink.name: uplink.device for uplink in plan.uplinks}
     known = {
         (uplink.name, family.family): Health(family.health, family.since_s)
         for uplink in (before.uplinks if before else ())
+        if uplink.device == devices.get(uplink.name)
         for family in uplink.families
     }
     everyone = everything(plan)

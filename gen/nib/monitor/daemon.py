@@ -14,7 +14,16 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nib import __version__, plan, status
 from nib.monitor import core, links
 from nib.monitor.effects import EffectError, Effects
-from nib.monitor.events import Effect, Event, Facts, Failed, Looked, TableTouched, Woke
+from nib.monitor.events import (
+    Effect,
+    Event,
+    Facts,
+    Failed,
+    LoadTable,
+    Looked,
+    TableTouched,
+    Woke,
+)
 from nib.monitor.notify import notify, watchdog_s
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
@@ -49,7 +58,7 @@ def main() -> int:
         return _give_up(f"{arguments.plan}: {error}; run `nib apply` to write it anew", 2)
     permitted = True
     try:
-        asyncio.run(Daemon(read, arguments.plan.with_name("nib.nft")).run())
+        asyncio.run(Daemon(read, arguments.plan).run())
     except* PermissionError:
         permitted = False
     if permitted:
@@ -65,9 +74,9 @@ def _give_up(why: str, code: int) -> int:
 class Daemon:
     """The one loop: events in, effects out."""
 
-    def __init__(self, of: Plan, table_file: Path) -> None:
+    def __init__(self, of: Plan, plan_file: Path) -> None:
         self._plan = of
-        self._table_file = table_file
+        self._plan_file = plan_file
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._effects: asyncio.Queue[Effect] = asyncio.Queue()
         self._turn = asyncio.Lock()
@@ -89,7 +98,8 @@ class Daemon:
             asyncio.TaskGroup() as group,
         ):
             self._looking = looking
-            effects = Effects(self._plan, self._table_file, tables, changing)
+            table_file = self._plan_file.with_name("nib.nft")
+            effects = Effects(self._plan, table_file, tables, changing)
             tasks = [
                 group.create_task(self._think()),
                 group.create_task(self._act(effects)),
@@ -137,6 +147,18 @@ class Daemon:
                 await effects.run(effect)
             except (EffectError, OSError) as error:
                 self._events.put_nowait(Failed(loop.time(), effect, str(error)))
+            if isinstance(effect, LoadTable) and self._replaced():
+                # The table on disk came with another plan: flips made by this one would lead into
+                # chains that it does not have.
+                log.info("%s is another one now: starting again with it", self._plan_file)
+                self._stop.set()
+
+    def _replaced(self) -> bool:
+        """Is there another plan on disk, and one that can be read?"""
+        try:
+            return plan.from_json(self._plan_file.read_text()) != self._plan
+        except (OSError, ValueError):
+            return False
 
     def _touched(self) -> None:
         self._events.put_nowait(TableTouched(asyncio.get_running_loop().time()))

@@ -82,7 +82,14 @@ class Effects:
                 log.log(logging.WARNING if warning else logging.INFO, "%s", text)
 
     async def _load(self, state: str, file: Path) -> None:
-        write(self._state_file, state)
+        try:
+            write(self._state_file, state)
+        except OSError:
+            # No room is no reason to leave flows on a dead line; it is tried again for the file.
+            table = f'include "{self._table_file}"\n' if file == self._table_file else ""
+            with self._tables.own():
+                await nft(Path("-"), table + state)
+            raise
         with self._tables.own():
             await nft(file)
 
@@ -167,21 +174,21 @@ class Effects:
                 raise
 
 
-async def nft(file: Path) -> None:
+async def nft(file: Path, stdin: str = "") -> None:
     """Load `file` in one transaction.  Raises EffectError with what nft said."""
     try:
         process = await asyncio.create_subprocess_exec(
             "nft",
             "-f",
             str(file),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
     except OSError as error:
         raise EffectError(f"cannot start nft: {error.strerror}") from None
     try:
-        _, said = await asyncio.wait_for(process.communicate(), NFT_TIMEOUT_S)
+        _, said = await asyncio.wait_for(process.communicate(stdin.encode()), NFT_TIMEOUT_S)
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -66,7 +66,7 @@ def complaint(effect: Effect, error: str) -> str:
     """What did not work and why, in one sentence."""
     match effect:
         case LoadState() | LoadTable():
-            what = "the nft table was not loaded"
+            what = "the nft table or its state file is not in place"
         case SetBalance():
             what = "the balance table was not set"
         case AddDefault(default):
