@@ -87,6 +87,7 @@ def test_routes_to_networks_behind_others(routers: Routers) -> None:
         "  - {to: 10.21.0.0/16, via: 192.168.10.10, masquerade: true}\n"
         "  - {to: 10.30.0.0/16, via: 198.51.102.1}\n"
         "  - {to: 10.31.0.0/16, via: 100.64.1.1, device: wan1}\n"
+        "  - {to: 192.168.100.1, device: wan1}\n"
         "firewall: {forwards: [{protocol: tcp, port: 443, to: 10.20.0.5}]}\n"
     )
     lab = routers(TWO_LANS + routes + FAST, lans=2)
@@ -96,6 +97,7 @@ def test_routes_to_networks_behind_others(routers: Routers) -> None:
     table = eventually(lambda: lab.router.run("ip route show table main"))
     assert "10.30.0.0/16 via 198.51.102.1 dev wan2" in table
     assert "10.31.0.0/16 via 100.64.1.1 dev wan1" in table
+    assert "192.168.100.1 dev wan1" in table
     with server(home, tcp=[443]):
         assert connections(work, 10, dst="10.20.0.5", port=443) == {work.address: 10}
         assert connections(work, 10, dst="10.21.0.5", port=443) == {home.router_address: 10}
