@@ -81,12 +81,13 @@ def apply(config: Config, *, yes: bool) -> int:
         todo = steps.forward(changed, before.inactive, str(ETC))
         if not todo and not differ:
             tell("nothing to do: the router runs what balance.yaml says")
+            _stamp(mine)
         else:
             if failed := hooks.run(ETC, "pre-apply", plan, changed, hook_s):
                 raise Refused(f"{failed[0]}\nnothing was changed")
             Run(plan, changes, changed, before, remake, state).go(todo)
+            _stamp(mine)
             failed = hooks.run(ETC, "post-apply", plan, changed, hook_s)
-        _stamp(mine)
     _hint_networkd()
     for complaint in failed:
         host.say(f"the change is made, but {complaint}")
@@ -149,14 +150,22 @@ def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
 
 def _fragments_changed(mine: tuple[Path, ...], since_s: float) -> bool:
     """Whether the administrator's rules differ from those that were loaded."""
-    if any(path.stat().st_ctime > since_s for path in mine):
+    if _newer(mine, since_s):
         return True
     try:
         loaded = STAMP.read_text(encoding="utf-8").splitlines()
     except OSError:
         # not applied since the boot: where there is no folder there may have been one
-        return not mine and (ETC / "nib").stat().st_ctime > since_s
+        return not mine and _newer((ETC / "nib",), since_s)
     return loaded != [str(path) for path in mine]
+
+
+def _newer(paths: tuple[Path, ...], since_s: float) -> bool:
+    for path in paths:
+        with suppress(OSError):
+            if path.stat().st_ctime > since_s:
+                return True
+    return False
 
 
 # -- change ----------------------------------------------------------------------------------------

@@ -35,8 +35,12 @@ def run(
     What they say is shown.  After a failure before the change none of the others is run.
     """
     failed: list[str] = []
+    try:
+        programs = _programs(etc / HOOKS / f"{when}.d")
+    except Refused as problem:
+        return (str(problem),)
     words = {**environment(etc, plan, changed), "NIB_HOOK": when}
-    for path in _programs(etc / HOOKS / f"{when}.d"):
+    for path in programs:
         print(f"{when}: {path}", flush=True)
         try:
             outcome = command((str(path),), within_s, environment=words)
