@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against a named baseline, taken in one run.  `python -m bench all`."""

@@ -1,0 +1,77 @@
+"""What nib-monitor costs: 4 uplinks with 3 targets each, asked every second."""
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.report import Figure, Table, table
+from lab.errors import eventually
+from lab.isp import Isp
+from nib_lab import NibLab
+
+CONFIG = """\
+probe: {interval: 1s, timeout: 1s, targets: [1.1.1.1, 9.9.9.9, 8.8.8.8]}
+uplinks:
+  one: {device: wan1, address: dhcp}
+  two: {device: wan2, address: 198.51.102.2/24, gateway: 198.51.102.1}
+  three: {device: wan3, address: dhcp}
+  four: {device: wan4, address: 198.51.104.2/24, gateway: 198.51.104.1}
+lans:
+  home: {device: lan1, address: 192.168.10.1/24}
+"""
+ISPS = (Isp(), Isp("static"), Isp(), Isp("static"))
+TARGETS = 12
+MINUTE_S = 60.0
+# after the first looks and leases
+CALM_S = 5.0
+
+LOADED = "import nib.monitor.daemon, time; time.sleep(1e6)"
+
+
+def run(suite: str, rounds: int) -> Table:
+    """`rounds` minutes of a healthy router."""
+    with NibLab(suite, CONFIG, ISPS) as lab:
+        lab.start()
+        proc = lab.holder.path(f"/proc/{lab.router.pid}/root/proc")
+        monitor = int(lab.router.run("systemctl show --property=MainPID --value nib-monitor"))
+        python = lab.router.run(f"tr '\\0' '\\n' </proc/{monitor}/cmdline").split()[0]
+        background = f"nohup {python} -c '{LOADED}' >/dev/null 2>&1 & echo $!"
+        loaded = int(lab.router.run(background))
+        asking = "nohup ping -q -i 1 203.0.113.10 >/dev/null 2>&1 & echo $!"
+        pings = [int(lab.router.run(asking)) for _ in range(TARGETS)]
+        time.sleep(CALM_S)
+        before, pings_before = _busy(proc, [monitor]), _busy(proc, pings)
+        begun = time.monotonic()
+        time.sleep(MINUTE_S * rounds)
+        took = time.monotonic() - begun
+        share = (_busy(proc, [monitor]) - before) / took * 100
+        ping = (_busy(proc, pings) - pings_before) / took * 100
+        eventually(lambda: set(lab.health().values()) == {"up"})
+        sizes = {name: _memory(proc, pid) for name, pid in (("m", monitor), ("l", loaded))}
+    return table(
+        f"monitor, {suite}",
+        f"{took:.0f} s, 4 uplinks with 3 targets each, every second; nothing else happens",
+        "processor: 12 ping -i 1; memory: a Python that imported the same and sleeps",
+        [
+            Figure("processor, of one core", share, "%", share / ping, at_most=1.0),
+            Figure("processor, 12 ping -i 1", ping, "%", 1.0),
+            Figure("resident memory", sizes["m"], "MiB", sizes["m"] / sizes["l"], at_most=48.0),
+            Figure("resident memory, imports alone", sizes["l"], "MiB", 1.0),
+        ],
+    )
+
+
+def _busy(proc: Path, pids: Iterable[int]) -> float:
+    """Seconds of processor time that these processes and their dead children have had."""
+    ticks = 0
+    for pid in pids:
+        fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(proc: Path, pid: int) -> float:
+    """Resident MiB."""
+    lines = (proc / str(pid) / "status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
