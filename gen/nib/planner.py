@@ -38,9 +38,10 @@ BALANCE_TABLE = Table(7000)
 # Late on purpose: `ip rule add` without a priority takes the number below the lowest that exists,
 # so VPNs (wg-quick, Tailscale at 5210) stay ahead of nib's choice of an uplink.
 MAIN_FIRST = Priority(30000)
-DEVICE_BASE = 30100
+# The kernel walks the rules one by one for every packet it forwards: what those need comes first.
+MARK_BASE = 30100
 ADDRESS_BASE = 30200
-MARK_BASE = 30300
+DEVICE_BASE = 30300
 FALL_THROUGH = Priority(30470)
 GUARD = Priority(30480)
 BALANCE = Priority(30500)
