@@ -78,7 +78,10 @@ def test_a_dead_uplink_stays_dead_while_another_is_added(routers: Routers) -> No
     lab.until(cable="down", dsl="up", lte="up")
     assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp2", "isp3"}
     record = state.stop()
-    assert record.resets == 0 and len(record.seen) == 1
+    assert len(record.seen) == 1
+    # systemd 252 takes all rules away for a moment when one is added: a packet of that millisecond
+    # goes astray, and ends its flow
+    assert record.resets <= (1 if lab.suite == "bookworm" else 0)
 
 
 def test_what_is_taken_out_leaves_nothing_behind(routers: Routers) -> None:
