@@ -304,3 +304,13 @@ def test_plan_changes_do_not_leak() -> None:
     """`carried_over` looks at families of the new plan alone."""
     status = Status(VERSION, 0.0, (replace(uplink("cable", "wan1", "down"), families=()),))
     assert steps.carried_over(samples.plan(), status)[4] == {"cable", "dsl"}
+
+
+def test_an_uplink_whose_mark_moves_is_named() -> None:
+    text = (
+        "uplinks:\n  a: {device: wan1, address: dhcp, id: %d}\n  b: {device: wan2, address: dhcp}\n"
+    )
+    old, new = samples.plan(text % 7), samples.plan(text % 9)
+    assert steps.moved(old, old) == steps.moved(None, new) == ()
+    (line,) = steps.moved(old, new)
+    assert "mark of a moves" in line and "0x07000000" in line and "0x09000000" in line

@@ -12,6 +12,7 @@ from nib import fragments, hooks, host, steps
 from nib.changes import Changes, compare, differing, unified
 from nib.config import Config
 from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
+from nib.plan import Plan, from_json
 from nib.planner import make_plan
 from nib.render import NETWORK, NEWEST_SYSTEMD, UNITS, render
 from nib.router import ETC, Run, look, tell, try_out
@@ -68,6 +69,8 @@ def apply(config: Config, *, yes: bool) -> int:
         differ = differing(changes)
         sys.stdout.write(unified(changes, ETC))
         sys.stdout.flush()
+        for line in steps.moved(_old_plan(changes), plan):
+            tell(line)
         status = _status()
         state = render_state(plan, steps.carried_over(plan, status))
         remake = try_out(changes, state)
@@ -105,6 +108,14 @@ def _confirmed(count: int) -> bool:
 
 
 # -- before ----------------------------------------------------------------------------------------
+
+
+def _old_plan(changes: Changes) -> Plan | None:
+    """The plan that is installed now, if there is one that this nib can read."""
+    text = next(change.old for change in changes if change.path == steps.PLAN_FILE)
+    with suppress(ValueError):
+        return from_json(text) if isinstance(text, str) else None
+    return None
 
 
 def _status() -> Status | None:

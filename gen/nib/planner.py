@@ -47,7 +47,9 @@ GUARD = Priority(30480)
 BALANCE = Priority(30500)
 
 # main's defaults by order of preference; above the 100-600 of NetworkManager and ifupdown.
-METRIC_BASE = 1001
+METRIC_BASE = 1000
+# What the schema and the widest mask allow.
+LAST_TIER, LAST_WEIGHT, LAST_ID = 100, 256, 128
 
 
 def make_plan(conf: Config) -> Plan:
@@ -56,10 +58,7 @@ def make_plan(conf: Config) -> Plan:
     ids = assign_ids(
         {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
     )
-    preferred = sorted(conf.uplinks, key=_preference)
-    uplinks = tuple(
-        _uplink(uplink, ids[uplink.name], preferred.index(uplink), marks) for uplink in conf.uplinks
-    )
+    uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
     policies = [Policy("default", _tiers(conf, conf.uplinks))]
     lans = []
     for lan in conf.lans:
@@ -119,7 +118,18 @@ def _preference(uplink: config.Uplink) -> tuple[bool, int, int, str]:
     return (uplink.weight == 0, uplink.tier, -uplink.weight, uplink.name)
 
 
-def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Uplink:
+def _metric(uplink: config.Uplink, number: int, mode: Mode) -> int:
+    """The metric of an uplink's default in main, from what is said of this uplink alone.
+
+    A new metric makes networkd take a lease away and ask again, so another uplink's coming, going
+    or weight must not change it; its own weight counts only where it says who goes first.
+    """
+    tier = uplink.tier + (LAST_TIER if uplink.weight == 0 else 0)
+    order = LAST_WEIGHT - uplink.weight if mode is Mode.FAILOVER else 0
+    return METRIC_BASE + (tier * (LAST_WEIGHT + 1) + order) * LAST_ID + number
+
+
+def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Uplink:
     kind: Kind
     addresses: tuple[str, ...] = ()
     match uplink.address:
@@ -144,7 +154,7 @@ def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Upli
         tier=uplink.tier,
         mark=Mark(number << shift),
         table=Table(BALANCE_TABLE + number),
-        metric=METRIC_BASE + rank,
+        metric=_metric(uplink, number, mode),
         mtu=uplink.mtu,
         probe=Probe(
             targets=tuple(str(target) for target in probe.targets),

@@ -124,6 +124,17 @@ def _network(changed: AbstractSet[str], inactive: AbstractSet[str]) -> Step | No
     return None
 
 
+def moved(old: Plan | None, new: Plan) -> tuple[str, ...]:
+    """A line for every uplink whose mark is another one now: its connections cannot go on."""
+    marks = {uplink.name: uplink.mark for uplink in (old.uplinks if old else ())}
+    return tuple(
+        f"the mark of {uplink.name} moves from {marks[uplink.name]:#010x} to {uplink.mark:#010x}: "
+        "its connections end and begin anew; an id in balance.yaml pins it"
+        for uplink in new.uplinks
+        if marks.get(uplink.name, uplink.mark) != uplink.mark
+    )
+
+
 def carried_over(plan: Plan, status: Status | None) -> Live:
     """Who is alive in the new plan, by what is known of the old one.
 
