@@ -219,7 +219,7 @@ async def test_what_is_ours_is_heard_of_at_once() -> None:
     sh(DEVICES)
     async with watching() as calls:
         for change in OURS:
-            assert await calls.after(change, within=0.3), change
+            assert await calls.after(change, within=2), change
 
 
 @alone
@@ -228,7 +228,7 @@ async def test_what_is_not_ours_is_not_listened_to() -> None:
     async with watching() as calls:
         for change in FOREIGN:
             assert not await calls.after(change, within=0.15), change
-        assert await calls.after("ip link set far_wan1 down", within=0.3)
+        assert await calls.after("ip link set far_wan1 down", within=2)
 
 
 @alone
@@ -244,7 +244,7 @@ async def test_many_changes_are_one_call_and_then_another() -> None:
     async with watching() as calls:
         assert await calls.after(
             "for n in 10 11 12 13 14 15 16 17; do ip address add 192.0.2.$n/24 dev wan1; done",
-            within=0.3,
+            within=2,
         )
     assert count <= 4
     task.cancel()
@@ -264,4 +264,4 @@ async def test_too_many_changes_at_once_do_not_deafen() -> None:
         assert await calls.after(f"ip -batch - <<.\n{batch}\n.", within=5)
         while await calls.after("true", within=0.2):
             pass
-        assert await calls.after("ip link set far_wan1 down", within=0.3)
+        assert await calls.after("ip link set far_wan1 down", within=2)
