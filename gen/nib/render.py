@@ -86,7 +86,7 @@ def _environment() -> Environment:
 
 
 def _one_value(value: object) -> object:
-    """The last guard: nothing that is missing or could end a line reaches a file unseen."""
+    """The last guard: nothing that is missing reaches a file unseen."""
     if value is None:
         raise TypeError("None reached a template")
     return value
