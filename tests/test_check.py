@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 import samples
-from nib.check import SERVICES, check
+from nib.check import check
 from nib.config import Config, Dhcp, External, Limit, Mode, Static
 from nib.document import Document, Rejected, parse
+from nib.services import SERVICES
 from nib.shape import schema, schema_text, shape
 
 ERRORS = Path(__file__).parent / "errors"

@@ -1,0 +1,61 @@
+"""The meaning of balance.yaml: a Document becomes a Config, or all that is wrong with it."""
+
+from typing import Any
+
+from nib import values
+from nib.check.firewall import read_firewall
+from nib.check.probes import check_common
+from nib.check.reader import Reader
+from nib.check.uplinks import read_lan, read_uplink
+from nib.config import Config, Mode
+from nib.document import Document, Rejected
+from nib.shape import shape
+
+
+def check(document: Document) -> Config:
+    """The configuration that the document means.
+
+    Raises Rejected with every problem: those of the document, of its shape and of its meaning.
+    """
+    data, problems = shape(document)
+    reader = Reader(document, data, problems)
+    config = _config(reader)
+    if reader.problems or config is None:
+        raise Rejected(document.name, document.text, reader.problems)
+    return config
+
+
+def _config(reader: Reader) -> Config | None:
+    uplinks: dict[str, Any] = reader.data.get("uplinks") or {}
+    lans: dict[str, Any] = reader.data["lans"] or {}
+    mask = reader.attempt(("marks", "mask"), values.mask, reader.data["marks"]["mask"])
+    reader.facts.names(uplinks, lans)
+    check_common(reader)
+    made_uplinks = [read_uplink(reader, name, uplink or {}) for name, uplink in uplinks.items()]
+    made_lans = [read_lan(reader, name, lan or {}) for name, lan in lans.items()]
+    forwarding = _forwarding(reader, tuple(uplinks), tuple(lans))
+    firewall = read_firewall(reader, tuple(uplinks))
+    reader.facts.marks(mask, uplinks)
+    reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
+    for path, message, hint in reader.facts.conflicts():
+        reader.say(path, message, hint)
+    if reader.problems or mask is None:
+        return None
+    return Config(
+        mode=Mode(reader.data["mode"]),
+        uplinks=tuple(uplink for uplink in made_uplinks if uplink),
+        lans=tuple(lan for lan in made_lans if lan),
+        forwarding=forwarding,
+        firewall=firewall,
+        mask=mask,
+    )
+
+
+def _forwarding(
+    reader: Reader, uplinks: tuple[str, ...], lans: tuple[str, ...]
+) -> tuple[tuple[str, ...], ...]:
+    groups = reader.data["forwarding"] or []
+    return tuple(
+        reader.members(("forwarding", i), group or [], {":uplinks": uplinks, ":lans": lans})
+        for i, group in enumerate(groups)
+    )

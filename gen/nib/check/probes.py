@@ -1,0 +1,77 @@
+"""How the health of an uplink is asked for."""
+
+from collections.abc import Callable
+from typing import Any
+
+from nib import values
+from nib.check.reader import Reader, count
+from nib.config import Address, Probe
+from nib.document import Path
+
+
+def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None:
+    def path(key: str) -> Path:
+        own: Path = ("uplinks", name, "probe", key)
+        return own if own in reader.document.keys else ("probe", key)
+
+    interval, timeout, hold_down, targets = _asking(reader, path, probe)
+    quorum = int(probe.get("quorum", 1))
+    few = min(values.by_family(targets), key=len, default=[])
+    if quorum > len(few) > 0:
+        own_targets = path("targets")[0] == "uplinks" and path("quorum")[0] == "probe"
+        kind = "target" if len(few) == len(targets) else f"IPv{few[0].version} target"
+        sentence = f"a quorum of {quorum} cannot be reached with {count(few, kind)}"
+        hint = "lower the quorum or add targets"
+        reader.say(path("targets" if own_targets else "quorum"), sentence, hint)
+    if interval is None or timeout is None or hold_down is None or not targets:
+        return None
+    return Probe(
+        targets=values.with_defaults(target for target in targets if target),
+        interval_ms=interval,
+        timeout_ms=timeout,
+        quorum=quorum,
+        fall=int(probe["fall"]),
+        rise=int(probe["rise"]),
+        hold_down_ms=hold_down,
+    )
+
+
+def check_common(reader: Reader) -> None:
+    """Check what the top level says even if every uplink says something else."""
+    given = {k: v for k, v in reader.data["probe"].items() if ("probe", k) in reader.document.keys}
+    _asking(reader, lambda key: ("probe", key), given)
+
+
+def _asking(
+    reader: Reader, path: Callable[[str], Path], probe: dict[str, Any]
+) -> tuple[int | None, int | None, int | None, list[Address | None]]:
+    """Interval, timeout, hold-down and targets; `path` says where a key of `probe` stands."""
+
+    def time(key: str, least: str, most: str) -> int | None:
+        def read(text: str) -> int:
+            return values.duration(text, least, most)
+
+        return reader.attempt(path(key), read, probe.get(key))
+
+    where = path("targets")
+    texts = probe.get("targets") or []
+    targets = [_target(reader, (*where, i), text) for i, text in enumerate(texts)]
+    for i, target in enumerate(targets):
+        if target and target in targets[:i]:
+            reader.say((*where, i), f"the target {target} is given twice")
+    return (
+        time("interval", "100ms", "1h"),
+        time("timeout", "50ms", "1m"),
+        time("hold_down", "0s", "24h"),
+        targets,
+    )
+
+
+def _target(reader: Reader, path: Path, text: Any) -> Address | None:
+    if text in ("gateway", "ping", "arp"):
+        reader.say(path, f"the target '{text}' is not supported yet", "write an IP address")
+        return None
+    target = reader.attempt(path, values.address, text)
+    if target:
+        reader.facts.targets.append((path, target))
+    return target

@@ -1,0 +1,145 @@
+"""Uplinks and lans: a device, an address, a gateway, a family."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from nib import values
+from nib.check.conflicts import Own
+from nib.check.probes import read_probe
+from nib.check.reader import Reader
+from nib.config import (
+    Address,
+    Dhcp,
+    External,
+    Interface,
+    Lan,
+    Origin,
+    Static,
+    Uplink,
+)
+from nib.document import Path, dotted
+
+
+def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | None:
+    path: Path = ("uplinks", name)
+    device = _device(reader, path, uplink)
+    address = _address(reader, path, uplink, ("dhcp", "external"))
+    gateways = _gateways(reader, path, uplink, address)
+    ipv6 = _ipv6(reader, path, uplink, address, gateways)
+    probe = read_probe(reader, name, uplink.get("probe") or {})
+    if device is None or address is None or probe is None:
+        return None
+    pinned = uplink.get("id")
+    return Uplink(
+        name=name,
+        device=device,
+        address=address,
+        gateway=next((g for g in gateways if isinstance(g, IPv4Address)), None),
+        gateway6=next((g for g in gateways if isinstance(g, IPv6Address)), None),
+        ipv6=ipv6,
+        weight=int(uplink["weight"]),
+        tier=int(uplink["tier"]),
+        pinned_id=None if pinned is None else int(pinned),
+        probe=probe,
+        origin=Origin(dotted(path)),
+    )
+
+
+def _gateways(
+    reader: Reader, path: Path, uplink: dict[str, Any], address: Dhcp | Static | External | None
+) -> list[Address]:
+    where = (*path, "gateway")
+    given = uplink.get("gateway")
+    texts = given if isinstance(given, list) else [given]
+    places = [(*where, i) if isinstance(given, list) else where for i in range(len(texts))]
+    read = [reader.attempt(at, values.address, t) for at, t in zip(places, texts, strict=True)]
+    if isinstance(address, Dhcp) and "gateway" in uplink:
+        sentence = "the gateway of an uplink with 'address: dhcp' comes from the lease"
+        reader.say(where, sentence, "remove it")
+    elif isinstance(address, Static) and "gateway" not in uplink:
+        hint = "a static address needs the address of the provider's router"
+        reader.say(path, "missing key 'gateway'", hint)
+    elif isinstance(address, Static | External):
+        addresses = address.addresses if isinstance(address, Static) else ()
+        reader.facts.gateways_of(where, list(zip(places, read, strict=True)), addresses)
+    return [gateway for gateway in read if gateway]
+
+
+def _ipv6(
+    reader: Reader,
+    path: Path,
+    holder: dict[str, Any],
+    address: Dhcp | Static | External | None,
+    gateways: Iterable[Address] = (),
+) -> bool:
+    """Whether an uplink or lan is to have IPv6."""
+    path = (*path, "ipv6")
+    word = holder.get("ipv6")
+    addresses = address.addresses if isinstance(address, Static) else ()
+    written = [one for one in (*addresses, *gateways) if one.version == 6]
+    if word in ("nptv6", "routed"):
+        hint = "'masquerade' works without a prefix of the provider's"
+        reader.say(path, f"'{word}' is not supported yet", hint)
+    elif word == "off" and written:
+        reader.say(path, f"is off, but {written[0]} is IPv6", "remove one of them")
+    elif word == "masquerade" and isinstance(address, Static) and not written:
+        hint = "add an IPv6 address to 'address', and a gateway for it"
+        reader.say(path, "a static uplink has only the addresses that are written", hint)
+    return word != "off" and (bool(written) or not isinstance(address, Static))
+
+
+def read_lan(reader: Reader, name: str, lan: dict[str, Any]) -> Lan | None:
+    path: Path = ("lans", name)
+    device = _device(reader, path, lan)
+    address = _address(reader, path, lan, ("external",))
+    _ipv6(reader, path, lan, address)
+    if device is None or address is None or isinstance(address, Dhcp):
+        return None
+    return Lan(name, device, address, lan["ipv6"] != "off", Origin(dotted(path)))
+
+
+def _device(reader: Reader, path: Path, holder: dict[str, Any]) -> str | None:
+    path = (*path, "device")
+    device = reader.attempt(path, values.device, holder.get("device"))
+    if device is not None:
+        reader.facts.devices.append((path, device))
+    return device
+
+
+def _address(
+    reader: Reader, path: Path, holder: dict[str, Any], words: tuple[str, ...]
+) -> Dhcp | Static | External | None:
+    owner, path = path, (*path, "address")
+    match holder.get("address"):
+        case None:
+            return None
+        case "external":
+            return External()
+        case "dhcp" if "dhcp" in words:
+            return Dhcp()
+        case "dhcp":
+            hint = "write the router's own address in it, like '192.168.10.1/24'"
+            reader.say(path, "a lan has no address from a lease", hint)
+            return None
+        case list(texts):
+            read = [_own(reader, owner, (*path, i), text, ()) for i, text in enumerate(texts)]
+        case text:
+            read = [_own(reader, owner, path, text, words)]
+    addresses = tuple(one for one in read if one)
+    if addresses and all(read) and all(one.version == 6 for one in addresses):
+        hint = "add an IPv4 address"
+        reader.say(path, "IPv6 without IPv4 is not supported yet", hint)
+    return Static(addresses) if len(addresses) == len(read) else None
+
+
+def _own(
+    reader: Reader, owner: Path, path: Path, text: Any, words: tuple[str, ...]
+) -> Interface | None:
+    if not words and text in ("dhcp", "external"):
+        reader.say(path, f"'{text}' cannot be in a list", f"write 'address: {text}'")
+        return None
+    interface = reader.attempt(path, lambda text: values.interface(text, words), text)
+    if interface:
+        reader.facts.addresses.append(Own(owner, path, interface))
+    return interface
