@@ -50,7 +50,7 @@ def test_the_text_of_a_flip() -> None:
     assert render_state(plan, {4: frozenset({"cable"})}) == (
         "flush map inet nib restore4\n"
         "add element inet nib restore4 { 0x2a000000 : goto use_cable, "
-        "0x12000000 : jump dead_uplink, 0x3f000000 : accept }\n"
+        "0x3f000000 : accept }\n"
         "flush map inet nib leave4\n"
         'add element inet nib leave4 { "wan1" : goto new_cable }\n'
         "flush map inet nib balance_default4\n"

@@ -45,6 +45,8 @@ ADDRESS_BASE = 30200
 DEVICE_BASE = 30300
 FALL_THROUGH = Priority(30470)
 GUARD = Priority(30480)
+# What is marked as going by no uplink has no default.
+LOCAL = Priority(30490)
 BALANCE = Priority(30500)
 
 # main's defaults by order of preference; above the 100-600 of NetworkManager and ifupdown.
@@ -245,6 +247,10 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
     # What nft did not mark, or marked as going nowhere near an uplink, was not NATed either: it
     # must not follow main's default out with a private source.
     if lans:
+        rules += [
+            Rule(family, LOCAL, "lo", mark=marks.local, mask=marks.id_mask, origin="nib")
+            for family in families
+        ]
         rules += [
             Rule(
                 family,

@@ -59,9 +59,9 @@ def render_state(plan: Plan, live: Live) -> str:
         lines += _refill(
             f"restore{family}",
             [
-                f"{uplink.mark:#010x} : "
-                + (f"goto use_{uplink.name}" if uplink.name in alive else "jump dead_uplink")
+                f"{uplink.mark:#010x} : goto use_{uplink.name}"
                 for uplink in members
+                if uplink.name in alive
             ]
             + [f"{plan.marks.local:#010x} : accept"],
         )
