@@ -3,17 +3,20 @@
 import itertools
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
 from lab.errors import eventually
 from lab.isp import Isp, Provider
-from lab.traffic import connections, flow, fresh
+from lab.record import Timeline
+from lab.traffic import Recording, connections, flow, fresh, server
 from nib_lab import FAST, HOME, NibLab, Routers
 
 pytestmark = pytest.mark.lab
 
 EVEN = HOME.replace(", weight: 3", "")
+GUESTS = "  guests: {device: lan2, address: 192.168.20.1/24}\n"
 
 Act = Callable[[Provider], None]
 CUTS: dict[str, tuple[Act, Act]] = {
@@ -73,6 +76,40 @@ def test_a_provider_dies_and_comes_back(routers: Routers, kind: str, which: int)
         assert [lab.isp_of(seen) for seen in recording.stop().seen] == [dead, well]
     for recording in tcp[dead.name]:
         assert [lab.isp_of(seen) for seen in recording.stop().seen] == [dead, well]
+
+
+@pytest.mark.parametrize("kind", CUTS)
+def test_what_goes_by_no_uplink_does_not_notice_a_death(routers: Routers, kind: str) -> None:
+    """To the router, to another lan, and to the page of a modem behind an uplink's port."""
+    cut, mend = CUTS[kind]
+    lab = routers(EVEN + GUESTS + FAST, lans=2)
+    lab.start()
+    client, other = lab.lans
+    modems = [isp.gateway for isp in lab.isps]
+    with ExitStack() as servers:
+        for node in (lab.router, other, *lab.isps):
+            servers.enter_context(server(node, tcp=[5000]))
+
+        def reach(*hosts: str) -> list[Recording[Timeline]]:
+            return [flow(client, dst=host, port=5000, stall=5) for host in hosts for _ in range(6)]
+
+        inside = reach("192.168.10.1", other.address)
+        for isp, modem in zip(lab.isps, modems, strict=True):
+            page = reach(modem)
+            cut(isp)
+            lab.until(**{NAMES[isp.name]: "down"})
+            if kind == "silent":
+                assert connections(client, 20, dst=modem, port=5000).total() == 20
+                page += reach(modem)
+                time.sleep(0.5)
+                for recording in page:
+                    record = recording.stop()
+                    assert record.resets == 0 and record.gaps_over(0.5) == (), record
+            mend(isp)
+            lab.until(within=20, **{NAMES[isp.name]: "up"})
+        for recording in inside:
+            record = recording.stop()
+            assert record.resets == 0 and record.gaps_over(0.5) == (), record
 
 
 @pytest.mark.parametrize("kind", CUTS)
