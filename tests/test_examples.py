@@ -9,6 +9,7 @@ import samples
 from nib.plan import from_json, to_json
 from nib.render import FIRST_LINE, Link
 from nib.report import plan_report
+from nib.services import SERVICES
 from nib.state import render_state
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -96,3 +97,15 @@ def test_the_report_names_everything(name: str) -> None:
     names = [(u.name, u.device) for u in plan.uplinks] + [(n.name, n.device) for n in plan.lans]
     for name_and_device in names:
         assert all(word in report for word in name_and_device)
+
+
+def test_every_service_with_every_kind_of_limit_loads(tmp_path: Path) -> None:
+    limits = ("", ", limit: {rate: 5/minute}", ", limit: {rate: 5/minute, per: source}")
+    allow = "".join(
+        f"    - {{service: {name}, source: 203.0.113.0/24{limit}}}\n"
+        f"    - {{service: {name}{limit}}}\n"
+        for name in SERVICES
+        for limit in limits
+    )
+    text = samples.uplinks(2, [1, 1]) + "firewall:\n  allow:\n" + allow
+    private.load([str(samples.files(text)["nib/nib.nft"])], tmp_path)

@@ -119,8 +119,8 @@ class Limit:
 class Allow:
     """What may reach the router itself from outside.
 
-    `ports` are inclusive ranges; `uplinks` are names (all of them if the key was absent); an empty
-    `sources` means from anywhere.
+    `ports` are inclusive ranges, none if the protocol has none; `uplinks` are names (all of them
+    if the key was absent); an empty `sources` means from anywhere.
     """
 
     protocol: str

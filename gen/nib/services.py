@@ -1,11 +1,12 @@
 """Well-known services: what `service: NAME` stands for."""
 
+# A protocol without ports has none.
 SERVICES: dict[str, tuple[tuple[str, tuple[tuple[int, int], ...]], ...]] = {
     "bgp": (("tcp", ((179, 179),)),),
     "dns": (("tcp", ((53, 53),)), ("udp", ((53, 53),))),
     "http": (("tcp", ((80, 80),)),),
     "https": (("tcp", ((443, 443),)),),
-    "ipsec": (("udp", ((500, 500), (4500, 4500))),),
+    "ipsec": (("udp", ((500, 500), (4500, 4500))), ("esp", ())),
     "iperf3": (("tcp", ((5201, 5201),)), ("udp", ((5201, 5201),))),
     "mosh": (("udp", ((60000, 61000),)),),
     "ntp": (("udp", ((123, 123),)),),

@@ -98,7 +98,7 @@ def interface(text: str, words: tuple[str, ...]) -> Interface:
     own = IPv4Address(bare)
     if not slash:
         raise Wrong(f"{shown(text)} lacks its prefix length", f"for instance '{bare}/24'")
-    result = IPv4Interface((own, _prefix(text, prefix, least=1)))
+    result = IPv4Interface((own, _prefix(text, prefix, least=8)))
     network = result.network
     if own.is_loopback or own.is_multicast or own.is_unspecified or int(own) == 0xFFFFFFFF:
         raise Wrong(f"{own} cannot be the address of a device")
@@ -113,7 +113,7 @@ def _interface6(text: str, bare: str, prefix: str) -> IPv6Interface:
     own = IPv6Address(bare)
     if not prefix:
         raise Wrong(f"{shown(text)} lacks its prefix length", f"for instance '{own}/64'")
-    result = IPv6Interface((own, _prefix(text, prefix, least=1, most=128)))
+    result = IPv6Interface((own, _prefix(text, prefix, least=16, most=128)))
     if own.is_link_local:
         hint = "each device makes its own; write one that others can reach"
         raise Wrong(f"{own} is a link-local address", hint)
