@@ -192,6 +192,18 @@ async def test_a_rule_that_a_monitor_with_another_plan_left() -> None:
     assert (await looked()).rules == (PresentRule(left, ours=True),)
 
 
+@alone
+async def test_rules_of_addresses_that_the_plan_does_not_know() -> None:
+    """Whoever made them; one that only has the same priority is nobody's."""
+    priority, table = CABLE.address_priority, CABLE.table
+    leased = Rule(4, priority, "", table=table, source="192.0.2.2")
+    sh(f"{rule_text(leased)}; ip rule add pref {priority} iif lan1 lookup {table}")
+    assert (await looked()).rules == (PresentRule(leased, ours=False),)
+    sh(f"ip rule delete pref {priority} from 192.0.2.2")
+    sh(f"{rule_text(leased)} protocol {PROTOCOL}")
+    assert (await looked()).rules == (PresentRule(leased, ours=True),)
+
+
 class Calls:
     """Counts the calls of `watch`."""
 

@@ -154,6 +154,7 @@ def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Upli
         mark=Mark(number << shift),
         table=Table(BALANCE_TABLE + number),
         metric=METRIC_BASE + rank,
+        address_priority=Priority(ADDRESS_BASE + number),
         probe=Probe(
             targets=tuple(str(target) for target in probe.targets if target.version in families),
             interval_ms=probe.interval_ms,
@@ -225,7 +226,7 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
                 *(
                     Rule(
                         family,
-                        Priority(ADDRESS_BASE + uplink.id),
+                        uplink.address_priority,
                         "lo",
                         table=table,
                         source=address.partition("/")[0],

@@ -128,7 +128,7 @@ def _hops(route: Any, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
 
 
 def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
-    """The rule of the plan that the kernel's `entry` is; else one that an earlier monitor left."""
+    """The rule that the kernel's `entry` is: of the plan, from an uplink's address, a monitor's."""
     action, table = entry["action"], entry.get("table")
     if action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
         return []
@@ -151,7 +151,10 @@ def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
     )
     ours = entry.get("protocol") == PROTOCOL
     known = [rule for rule in plan.rules if replace(rule, device="", origin="") == found]
-    return [PresentRule(rule, ours) for rule in known or ([found] if ours else [])]
+    kept = ours or (
+        found.source and found.priority in {uplink.address_priority for uplink in plan.uplinks}
+    )
+    return [PresentRule(rule, ours) for rule in known or ([found] if kept else [])]
 
 
 def _table(number: int) -> Table | Literal["main"]:
