@@ -27,7 +27,7 @@ from nib.state import Live, carriers
 
 # The kernel makes one route of two IPv6 routes with the same metric.  What is put back must stay
 # another than networkd's, and gives way to it: more than any metric of the plan.
-PUT_BACK6 = 1 << 24
+PUT_BACK6 = 1_000_000_000
 
 # networkd replaces a lease's routes one by one, within a millisecond; it is not to be disturbed.
 GRACE_S = 0.3
