@@ -10,8 +10,8 @@ from pyroute2.iproute.linux import AsyncIPRoute
 import samples
 from alone import alone, sh
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
-from nib.monitor.links import MAIN, PROTOCOL, look, watch
-from nib.plan import Plan, Priority, Rule, Table
+from nib.monitor.links import MAIN, look, watch
+from nib.plan import PROTOCOL, Plan, Priority, Rule, Table
 
 PLAN = samples.plan()
 DUAL = samples.plan(samples.DUAL)

@@ -24,10 +24,7 @@ from pyroute2.netlink.rtnl import (
 )
 
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
-from nib.plan import Family, Plan, Priority, Rule, Table
-
-# Marks the routes and rules that the monitor puts back; free in /etc/iproute2/rt_protos.
-PROTOCOL = 110
+from nib.plan import PROTOCOL, Family, Plan, Priority, Rule, Table
 
 MAIN = Table(254)
 
