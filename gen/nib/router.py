@@ -4,17 +4,20 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pyroute2 import NFCTSocket
+from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import steps
 from nib.changes import Changes, differing, holds, inverse, summary
 from nib.host import Refused, command, reason, say
 from nib.install import write
 from nib.leftovers import Command, leftovers
-from nib.plan import Family, Plan
+from nib.plan import Family, Mark, Plan
 from nib.planner import BALANCE, MAIN_FIRST
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
 
@@ -250,6 +253,16 @@ class Run:
             _must(("nft", "-f", "-"), 30, text)
         if "inet nib_stopped" in self.before.tables:
             _must(("nft", "-f", str(ETC / STOPPED_FILE)), 30)
+
+
+def forget(marks: Iterable[Mark], mask: int) -> None:
+    """Drop the connections with these marks under `mask`.  What cannot be done is only named."""
+    try:
+        with NFCTSocket() as conntrack:
+            for mark in marks:
+                conntrack.flush(mark=mark, mark_mask=mask)
+    except (NetlinkError, OSError) as problem:
+        say(f"note: connections of moved uplinks stay: {problem}")
 
 
 def sweep(plan: Plan) -> bool:
