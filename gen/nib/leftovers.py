@@ -7,7 +7,15 @@ import json
 from collections.abc import Iterator, Mapping
 
 from nib.plan import PROTOCOL, Family, Plan, Rule
-from nib.planner import BALANCE, BALANCE_TABLE, FALL_THROUGH, GUARD, MAIN_FIRST, highest_id
+from nib.planner import (
+    BALANCE,
+    BALANCE_TABLE,
+    FALL_THROUGH,
+    GUARD,
+    LOCAL,
+    MAIN_FIRST,
+    highest_id,
+)
 
 Command = tuple[str, ...]
 Listed = list[Mapping[str, str | int | None]]
@@ -15,7 +23,7 @@ Listed = list[Mapping[str, str | int | None]]
 # An uplink's table in whatever plan: as many as the widest mask has ids.
 TABLES = range(BALANCE_TABLE + 1, BALANCE_TABLE + 1 + highest_id(0xFF))
 # Where nib's rules lead to main, or nowhere.
-ELSEWHERE = (MAIN_FIRST, FALL_THROUGH, GUARD)
+ELSEWHERE = (MAIN_FIRST, FALL_THROUGH, GUARD, LOCAL)
 MAIN = 254
 
 # All that ip(8) says of rules like nib's; one with another selector is somebody else's.
