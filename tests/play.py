@@ -3,6 +3,7 @@
     1.0 cable .                    a round of probes was answered; `!`: it was not
     1.0 cable ipv6 .               the same over IPv6
     1.0 wan1 loses carrier         also: gets carrier, loses address, gets address (ipv6: of it)
+    1.0 wan1 has 192.0.2.77        and no other address: a new lease
     1.0 wan1 vanishes              and `appears`, as another device of that name
     1.0 cable gateway 192.0.2.9    the lease names another gateway
     1.0 removed default wan1 main  somebody's `ip route del`; also: `default wan1 own`
@@ -85,11 +86,20 @@ class Kernel:
         del self.devices[name]
 
     def gets_address(self, name: str) -> None:
+        """The static ones of an uplink; else a lease, and what is announced."""
         number = self.plan.devices.index(name)
-        addresses: list[tuple[Family, str]] = [(4, f"192.0.2.1{number}")]
-        if any(u.device == name and 6 in u.families for u in self.plan.uplinks):
-            addresses.append((6, f"2001:db8:{number}::2"))
+        usual: dict[Family, str] = {4: f"192.0.2.1{number}", 6: f"2001:db8:{number}::2"}
+        uplink = next((u for u in self.plan.uplinks if u.device == name), None)
+        addresses: list[tuple[Family, str]] = []
+        for family in uplink.families if uplink else (4,):
+            static = uplink.addresses_of(family) if uplink else ()
+            addresses += [(family, a.partition("/")[0]) for a in static or (usual[family],)]
         self.devices[name] = replace(self.devices[name], addresses=tuple(addresses))
+        self.networkd()
+
+    def leased(self, name: str, addresses: list[str]) -> None:
+        found: list[tuple[Family, str]] = [(6 if ":" in a else 4, a) for a in addresses]
+        self.devices[name] = replace(self.devices[name], addresses=tuple(sorted(found)))
         self.networkd()
 
     def loses_ipv6(self, name: str) -> None:
@@ -246,6 +256,8 @@ class Play:
                 kernel.vanishes(name)
             case [name, "appears"]:
                 kernel.appears(name)
+            case [name, "has", *addresses]:
+                kernel.leased(name, addresses)
             case [name, "gateway", address]:
                 kernel.gateways[name] = address
                 kernel.networkd()
@@ -293,9 +305,9 @@ def written(effect: Effect, plan: Plan) -> str:
         case RemoveDefault(default):
             return f"remove {_default(default, plan)}"
         case AddRule(rule):
-            return f"add rule {rule.priority}"
+            return f"add {_rule(rule)}"
         case RemoveRule(rule):
-            return f"remove rule {rule.priority}"
+            return f"remove {_rule(rule)}"
         case Publish(_, line):
             return f"publish {line}"
         case Say(text, warning):
@@ -319,6 +331,10 @@ def _family_state(text: str, family: Family) -> str:
     ranges = re.findall(r"(\d+)(?:-(\d+))? : goto new_(\w+)", balance)
     shares = [(name, round(100 * (int(e or s) - int(s) + 1) / 65536)) for s, e, name in ranges]
     return f"alive {alive}; new " + " ".join(f"{name} {share}%" for name, share in shares)
+
+
+def _rule(rule: Rule) -> str:
+    return f"rule {rule.priority}" + (f" from {rule.source}" if rule.source else "")
 
 
 def _default(default: Default, plan: Plan) -> str:

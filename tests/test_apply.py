@@ -12,9 +12,12 @@ import pytest
 
 import private
 import samples
+from alone import alone, sh
 from nib import steps
 from nib.host import Refused, command
+from nib.plan import Mark
 from nib.report import duration, stale, status_report
+from nib.router import forget
 from nib.status import VERSION, FamilyStatus, Health, Status, UplinkStatus, to_json
 
 ALL = frozenset(samples.files())
@@ -304,6 +307,34 @@ def test_plan_changes_do_not_leak() -> None:
     """`carried_over` looks at families of the new plan alone."""
     status = Status(VERSION, 0.0, (replace(uplink("cable", "wan1", "down"), families=()),))
     assert steps.carried_over(samples.plan(), status)[4] == {"cable", "dsl"}
+
+
+def test_connections_of_marks_that_moved_are_dropped() -> None:
+    text = (
+        "uplinks:\n"
+        "  a: {device: wan1, address: dhcp, id: %d}\n"
+        "  b: {device: wan2, address: dhcp, id: %d}\n"
+    )
+    old, swapped = samples.plan(text % (7, 8)), samples.plan(text % (8, 7))
+    a, b = (uplink.mark for uplink in old.uplinks)
+    assert steps.dropped_marks(old, old) == steps.dropped_marks(None, old) == ()
+    assert set(steps.dropped_marks(old, swapped)) == {a, b}
+    # taken over by another; and merely gone, which leads nobody astray
+    renamed = samples.plan((text % (7, 8)).replace("b:", "c:"))
+    assert steps.dropped_marks(old, renamed) == (b,)
+    assert steps.dropped_marks(old, samples.plan((text % (7, 9)).replace("b:", "c:"))) == ()
+
+
+@alone
+def test_conntrack_forgets_a_mark_under_its_mask() -> None:
+    for port, mark in enumerate((0x07000000, 0x470000FF, 0x08000000), start=1):
+        sh(
+            f"conntrack -I -p udp -s 10.0.0.1 -d 10.0.0.2 --sport {port} --dport 9 -t 100 "
+            f"-m {mark} 2>/dev/null"
+        )
+    forget((Mark(0x07000000),), 0x3F000000)
+    left = sh("conntrack -L 2>/dev/null")
+    assert "sport=3 " in left and "sport=1 " not in left and "sport=2 " not in left
 
 
 def test_an_uplink_whose_mark_moves_is_named() -> None:

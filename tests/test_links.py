@@ -10,8 +10,8 @@ from pyroute2.iproute.linux import AsyncIPRoute
 import samples
 from alone import alone, sh
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
-from nib.monitor.links import MAIN, PROTOCOL, look, watch
-from nib.plan import Plan, Priority, Rule, Table
+from nib.monitor.links import MAIN, look, watch
+from nib.plan import PROTOCOL, Plan, Priority, Rule, Table
 
 PLAN = samples.plan()
 DUAL = samples.plan(samples.DUAL)
@@ -190,6 +190,18 @@ async def test_a_rule_that_a_monitor_with_another_plan_left() -> None:
     sh(f"ip rule add pref 30999 fwmark 0x5/0x7f oif gone lookup 7063 protocol {PROTOCOL}")
     left = Rule(4, Priority(30999), "", table=Table(7063), oif="gone", mark=5, mask=0x7F)
     assert (await looked()).rules == (PresentRule(left, ours=True),)
+
+
+@alone
+async def test_rules_of_addresses_that_the_plan_does_not_know() -> None:
+    """Whoever made them; one that only has the same priority is nobody's."""
+    priority, table = CABLE.address_priority, CABLE.table
+    leased = Rule(4, priority, "", table=table, source="192.0.2.2")
+    sh(f"{rule_text(leased)}; ip rule add pref {priority} iif lan1 lookup {table}")
+    assert (await looked()).rules == (PresentRule(leased, ours=False),)
+    sh(f"ip rule delete pref {priority} from 192.0.2.2")
+    sh(f"{rule_text(leased)} protocol {PROTOCOL}")
+    assert (await looked()).rules == (PresentRule(leased, ours=True),)
 
 
 class Calls:

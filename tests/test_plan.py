@@ -102,8 +102,21 @@ def test_the_mask_moves_the_marks() -> None:
     assert {uplink.mark & 0xFF for uplink in plan.uplinks} == {0}
 
 
+def test_a_change_of_one_uplink_moves_no_other_in_main() -> None:
+    two = (
+        "uplinks:\n"
+        "  a: {device: wan1, address: dhcp, weight: 3}\n"
+        "  b: {device: wan2, address: dhcp}\n"
+    )
+    before = {uplink.name: uplink.metric for uplink in samples.plan(two).uplinks}
+    more = two.replace("weight: 3", "weight: 1") + "  c: {device: wan3, address: dhcp, weight: 9}\n"
+    after = {uplink.name: uplink.metric for uplink in samples.plan(more).uplinks}
+    assert before.items() < after.items()
+
+
 def test_the_preferred_uplink_has_the_lowest_metric() -> None:
     plan = samples.plan(
+        "mode: failover\n"
         "uplinks:\n"
         "  a: {device: wan1, address: dhcp, weight: 0}\n"
         "  b: {device: wan2, address: dhcp, tier: 2, weight: 9}\n"

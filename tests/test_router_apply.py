@@ -54,12 +54,18 @@ def test_a_new_weight_restarts_only_the_monitor_and_breaks_nothing(routers: Rout
     lab.start()
     flows = [flow(lab.lans[0], kind) for kind in ("tcp", "tcp", "udp", "udp")]  # type: ignore[arg-type]
     before = {unit: started(lab, unit) for unit in ("systemd-networkd", "nib-nftables")}
-    code, said = apply(lab, HOME.replace("weight: 3", "weight: 9") + FAST)
-    assert code == 0, said
-    lab.until(cable="up", dsl="up")
-    assert {unit: started(lab, unit) for unit in before} == before
-    shares = lab.by_isp(connections(lab.lans[0], 1000))
-    assert 60 < shares["isp2"] < 145, shares
+    # the second makes the other one the better
+    for weights, expected in (((9, 1), range(60, 145)), ((1, 9), range(855, 940))):
+        one, two = weights
+        config = HOME.replace("weight: 3", f"weight: {one}").replace(
+            "gateway: 198.51.102.1", f"gateway: 198.51.102.1, weight: {two}"
+        )
+        code, said = apply(lab, config + FAST)
+        assert code == 0, said
+        lab.until(cable="up", dsl="up")
+        assert {unit: started(lab, unit) for unit in before} == before
+        shares = lab.by_isp(connections(lab.lans[0], 1000))
+        assert shares["isp2"] in expected, shares
     for recording in flows:
         record = recording.stop()
         assert record.resets == 0 and len(record.seen) == 1
@@ -98,6 +104,30 @@ def test_what_is_taken_out_leaves_nothing_behind(routers: Routers) -> None:
     eventually(lambda: f"lookup {number}" not in lab.router.run("ip rule"))
     lab.until(cable="up", dsl="up")
     assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
+
+
+def test_what_a_restarted_networkd_forgot_is_swept(routers: Routers) -> None:
+    lab = routers(EVEN + "  vpn: {device: tun0, address: external}\n" + FAST)
+    lab.start()
+    table = {uplink["name"]: uplink["table"] for uplink in lab.planned()}["dsl"]
+    lab.router.run(
+        "ip rule add pref 30250 from 192.0.2.9 lookup 99; ip -6 rule add pref 30470 lookup 98"
+    )
+    renamed = EVEN.replace("dsl:", "adsl:") + FAST
+    lab.configure(renamed)
+    lab.router.run("systemctl restart systemd-networkd.service")
+    assert f"lookup {table}" in lab.router.run("ip rule")
+    code, said = apply(lab, renamed)
+    assert code == 0, said
+    assert f"from all oif wan2 lookup {table}" in said
+    assert f"an earlier plan left this: ip -4 route flush exact default table {table}" in said
+    lab.until(cable="up", adsl="up")
+    left = lab.router.run("ip rule; ip -6 rule; ip route show table all")
+    assert all(word not in left for word in (f"lookup {table}", f"table {table}", "tun0"))
+    assert "lookup 99" in left and "lookup 98" in left
+    assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
+    code, said = apply(lab, renamed)
+    assert code == 0 and "nothing to do" in said and "earlier plan" not in said
 
 
 def test_if_a_step_fails_all_is_as_before(routers: Routers) -> None:

@@ -1,6 +1,7 @@
 """What becomes of everything when a provider dies, and when it comes back."""
 
 import itertools
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -190,6 +191,8 @@ def test_a_lease_that_changes_address_and_gateway(routers: Routers, by: str) -> 
     eventually(served, 5)
     eventually(lambda: set(lab.by_isp(connections(lab.router, 60))) == {"isp1", "isp2"}, 5)
     assert other.stop().answers
+    # and the rule of the old address is gone
+    assert re.findall(r"from (100\.\S+)", lab.router.run("ip rule")) == ["100.64.77.100"]
 
 
 def test_a_device_appears_late_and_is_renamed_away_and_back(routers: Routers) -> None:

@@ -3,8 +3,9 @@
 import pytest
 
 from lab.errors import eventually
-from lab.traffic import connections, flow
-from nib_lab import FAST, HOME, Routers
+from lab.hosts import INTERNET, INTERNET6
+from lab.traffic import How, connections, flow
+from nib_lab import DUAL, DUAL_ISPS, FAST, HOME, Routers
 
 pytestmark = pytest.mark.lab
 
@@ -65,6 +66,33 @@ def test_a_restart_breaks_nothing_and_a_dead_uplink_stays_dead(routers: Routers,
         record = recording.stop()
         assert record.resets == 0 and len(record.seen) == 1
         assert record.gaps_over(0.3) == ()
+
+
+def test_a_socket_bound_to_a_leased_address_leaves_by_its_uplink(routers: Routers) -> None:
+    lab = routers(DUAL + FAST, DUAL_ISPS)
+    lab.start()
+    lab.until(family=6, cable="up", dsl="up")
+
+    def told_apart() -> None:
+        for family, dst in ((4, INTERNET), (6, INTERNET6)):
+            for uplink, isp in (("cable", "isp1"), ("dsl", "isp2")):
+                bound = How(source=str(lab.status(family)[uplink]["address"]))
+                shares = lab.by_isp(connections(lab.router, 20, dst=dst, how=bound))
+                assert shares == {isp: 20}
+
+    told_apart()
+    lab.router.run(STOP)
+    told_apart()
+    # the same lease comes back to rules that are still there
+    rules = lab.router.run("ip rule; ip -6 rule")
+    lab.isps[0].unplug()
+    eventually(lambda: "100.64.1.100" not in lab.router.run("ip address show dev wan1"))
+    lab.isps[0].plug()
+    lab.router.run("systemctl start nib-monitor.service")
+    lab.until(cable="up")
+    lab.until(family=6, cable="up")
+    assert lab.router.run("ip rule; ip -6 rule") == rules
+    told_apart()
 
 
 def test_the_monitor_killed_comes_back_by_itself(routers: Routers) -> None:

@@ -5,12 +5,20 @@ import re
 import pytest
 
 from lab.errors import eventually
-from lab.traffic import connections, flow, fresh
+from lab.isp import Isp
+from lab.traffic import How, connections, flow, fresh, scan, server
 from nib_lab import FAST, HOME, NibLab, Routers
 
 pytestmark = pytest.mark.lab
 
 EVEN = HOME.replace(", weight: 3", "")
+LEASED = """\
+uplinks:
+  cable: {device: wan1, address: dhcp}
+  dsl: {device: wan2, address: dhcp}
+lans:
+  home: {device: lan1, address: 192.168.10.1/24}
+"""
 
 RELOADS = {
     "networkctl reload": "networkctl reload",
@@ -34,6 +42,7 @@ REMOVALS = {
     "a device's rule": "ip rule del pref $(ip -4 rule | "
     "sed -n 's/^\\([0-9]*\\):.*oif wan2.*/\\1/p')",
     "an address's rule": "ip rule del from 198.51.102.2",
+    "a leased address's rule": "ip rule del from 100.64.1.100",
     "the first rule": "ip rule del pref 30000",
     "the routing guard": "ip rule del pref 30480",
     "what leads past the guard": "ip rule del pref 30470",
@@ -115,13 +124,29 @@ def test_files_of_another_plan_on_disk_cut_nobody_off(routers: Routers, command:
     assert lab.by_isp(connections(lab.lans[0], 60)) == {"isp2": 60}
 
 
-def test_a_flushed_ruleset_leaks_nothing(routers: Routers) -> None:
-    # the monitor is away, so nothing puts the table back: the routing guard alone stands
-    lab = routers(EVEN + FAST)
+@pytest.mark.parametrize("config", [EVEN, LEASED], ids=["one lease", "two leases"])
+def test_a_flushed_ruleset_leaks_nothing(routers: Routers, config: str) -> None:
+    # the monitor is away, so nothing puts the table back: the routing guard alone stands for the
+    # LAN, and the rules of its addresses for what the router itself sends, whatever main prefers
+    isps = (Isp(), Isp() if config is LEASED else Isp("static"))
+    lab = routers(config + FAST + "firewall: {allow: [{protocol: tcp, port: 5000}]}\n", isps)
     lab.start()
-    flows = [flow(lab.lans[0]), flow(lab.lans[0], "udp"), flow(lab.lans[0], "ping")]
-    lab.router.run("systemctl stop nib-monitor.service && nft flush ruleset")
-    assert not set(lab.by_isp(connections(lab.lans[0], 20, timeout=0.3))) & {"isp1", "isp2"}
+    flows = [flow(lab.lans[0], kind) for kind in ("tcp", "udp", "ping") for _ in range(4)]
+    with server(lab.router, tcp=[5000]):
+        inbound = [flow(lab.inet, dst=isp.router_address, port=5000) for isp in lab.isps]
+        lab.router.run("systemctl stop nib-monitor.service && nft flush ruleset")
+        assert not set(lab.by_isp(connections(lab.lans[0], 20, timeout=0.3))) & {"isp1", "isp2"}
+        for isp in lab.isps:
+            bound = How(source=isp.router_address)
+            assert lab.by_isp(connections(lab.router, 20, how=bound)) == {isp.name: 20}
+            # resets and errors of the router's own
+            closed = scan(lab.inet, isp.router_address, tcp=range(7000, 7005), udp=[7000])
+            assert {*closed.tcp.values(), *closed.udp.values()} == {"refused"}
+        for recording in inbound:
+            record = recording.stop()
+            assert record.resets == 0 and len(record.seen) == 1
+            assert record.gaps_over(0.3) == ()
+    assert lab.spoofed() == {}
     lab.router.run("systemctl reload nib-nftables.service && systemctl start nib-monitor.service")
     lab.until(cable="up", dsl="up")
     assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}

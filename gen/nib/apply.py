@@ -15,7 +15,7 @@ from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
 from nib.plan import Plan, from_json
 from nib.planner import make_plan
 from nib.render import NETWORK, NEWEST_SYSTEMD, UNITS, render
-from nib.router import ETC, Run, look, tell, try_out
+from nib.router import ETC, Run, forget, look, sweep, tell, try_out
 from nib.state import render_state
 from nib.status import STATUS_FILE, Status
 from nib.status import from_json as status_from_json
@@ -66,7 +66,8 @@ def apply(config: Config, *, yes: bool) -> int:
         differ = differing(changes)
         sys.stdout.write(unified(changes, ETC))
         sys.stdout.flush()
-        for line in steps.moved(_old_plan(changes), plan):
+        old = _old_plan(changes)
+        for line in steps.moved(old, plan):
             tell(line)
         status = _status()
         state = render_state(plan, steps.carried_over(plan, status))
@@ -77,10 +78,13 @@ def apply(config: Config, *, yes: bool) -> int:
         before = look(changes)
         changed = frozenset(c.path for c in differ) | _written_since(changes, since_s)
         todo = steps.forward(changed, before.inactive, str(ETC))
-        if not todo and not differ:
-            tell("nothing to do: the router runs what balance.yaml says")
-        else:
+        if todo or differ:
             Run(plan, changes, changed, before, remake, state).go(todo)
+        if old:
+            forget(steps.dropped_marks(old, plan), old.marks.id_mask)
+        swept = sweep(plan)
+        if not (todo or differ or swept):
+            tell("nothing to do: the router runs what balance.yaml says")
         _stamp()
     _hint_networkd()
     return FINE

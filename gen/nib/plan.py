@@ -20,6 +20,9 @@ GENERATED_BY = "nib-gen from balance.yaml. Do not edit."
 
 STATE_DIRECTORY = "/run/nib"
 
+# Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
+PROTOCOL = 110
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:
@@ -53,7 +56,9 @@ class Probe:
 class Uplink:
     """A way out with its numbers.  `metric` is its default's in main: lower is preferred.
 
-    `addresses` and the probe's targets are of all its `families`.
+    `addresses` and the probe's targets are of all its `families`.  `address_priority` is that of
+    the ip rules `from ADDRESS`: the static ones are among the plan's rules, the monitor keeps
+    those of addresses that come and go.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Uplink:
     mark: Mark
     table: Table
     metric: int
+    address_priority: Priority
     probe: Probe
     origin: str
 
@@ -108,7 +114,8 @@ class Lan:
 class Rule:
     """An ip rule: the selectors that are set must all match.  No `table`: unreachable.
 
-    `device` names the .network file that holds it: rules that hang on no link are lo's.
+    `device` names the .network file that holds it: rules that hang on no link are lo's, and those
+    that the monitor alone keeps are in none.
     """
 
     family: Family

@@ -49,8 +49,8 @@ GUARD = Priority(30480)
 LOCAL = Priority(30490)
 BALANCE = Priority(30500)
 
-# main's defaults by order of preference; above the 100-600 of NetworkManager and ifupdown.
-METRIC_BASE = 1001
+# What the schema allows at most.
+LAST_TIER, LAST_WEIGHT = 100, 256
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -64,10 +64,7 @@ def make_plan(conf: Config) -> Plan:
     ids = assign_ids(
         {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
     )
-    preferred = sorted(conf.uplinks, key=_preference)
-    uplinks = tuple(
-        _uplink(uplink, ids[uplink.name], preferred.index(uplink), marks) for uplink in conf.uplinks
-    )
+    uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
     ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
     policies = [Policy("default", _tiers(conf, conf.uplinks))]
     lans = []
@@ -126,7 +123,20 @@ def _preference(uplink: config.Uplink) -> tuple[bool, int, int, str]:
     return (uplink.weight == 0, uplink.tier, -uplink.weight, uplink.name)
 
 
-def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Uplink:
+def _metric(uplink: config.Uplink, number: int, mode: Mode) -> int:
+    """The metric of an uplink's default in main: in decimal its tier, its place there, its id.
+
+    Nothing but this uplink is asked: networkd configures a link with another metric anew, which
+    ends connections on it, so no other uplink's coming, going or weight may change it.  Nor does
+    its own weight, but in failover mode, where it is the order.  Even the lowest is above the
+    100-600 of NetworkManager and ifupdown.
+    """
+    tier = uplink.tier if uplink.weight else LAST_TIER + uplink.tier
+    place = LAST_WEIGHT - uplink.weight if mode is Mode.FAILOVER else 0
+    return (tier * 1000 + place) * 1000 + number
+
+
+def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Uplink:
     kind: Kind
     addresses: tuple[str, ...] = ()
     match uplink.address:
@@ -153,7 +163,8 @@ def _uplink(uplink: config.Uplink, number: int, rank: int, marks: Marks) -> Upli
         tier=uplink.tier,
         mark=Mark(number << shift),
         table=Table(BALANCE_TABLE + number),
-        metric=METRIC_BASE + rank,
+        metric=_metric(uplink, number, mode),
+        address_priority=Priority(ADDRESS_BASE + number),
         probe=Probe(
             targets=tuple(str(target) for target in probe.targets if target.version in families),
             interval_ms=probe.interval_ms,
@@ -225,7 +236,7 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
                 *(
                     Rule(
                         family,
-                        Priority(ADDRESS_BASE + uplink.id),
+                        uplink.address_priority,
                         "lo",
                         table=table,
                         source=address.partition("/")[0],

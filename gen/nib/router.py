@@ -4,22 +4,28 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pyroute2 import NFCTSocket
+from pyroute2.netlink.exceptions import NetlinkError
+
 from nib import steps
 from nib.changes import Changes, differing, holds, inverse, summary
-from nib.host import Refused, command, reason
+from nib.host import Refused, command, reason, say
 from nib.install import write
-from nib.plan import Plan
+from nib.leftovers import Command, leftovers
+from nib.plan import Family, Mark, Plan
 from nib.planner import BALANCE, MAIN_FIRST
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
 
 ETC = Path("/etc")
 
 TABLES = ("inet nib", "inet nib_stopped")
+
+FAMILIES: tuple[Family, ...] = (4, 6)
 
 RULES_WITHIN_S = 3.0
 
@@ -247,6 +253,43 @@ class Run:
             _must(("nft", "-f", "-"), 30, text)
         if "inet nib_stopped" in self.before.tables:
             _must(("nft", "-f", str(ETC / STOPPED_FILE)), 30)
+
+
+def forget(marks: Iterable[Mark], mask: int) -> None:
+    """Drop the connections with these marks under `mask`.  What cannot be done is only named."""
+    try:
+        with NFCTSocket() as conntrack:
+            for mark in marks:
+                conntrack.flush(mark=mark, mark_mask=mask)
+    except (NetlinkError, OSError) as problem:
+        say(f"note: connections of moved uplinks stay: {problem}")
+
+
+def sweep(plan: Plan) -> bool:
+    """Remove what earlier plans left in the routing; was there anything?
+
+    networkd removes its own within a moment, so that is what is left after it.  A leftover is no
+    reason to take a good change back: one that cannot be removed is only named.
+    """
+    deadline_s = time.monotonic() + RULES_WITHIN_S
+    while (left := _leftovers(plan)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    for arguments in left:
+        tell(f"an earlier plan left this: {' '.join(arguments)}")
+        outcome = command(arguments, within_s=10)
+        if outcome.status:
+            say(f"note: it stays: {outcome.said}")
+    return bool(left)
+
+
+def _leftovers(plan: Plan) -> tuple[Command, ...]:
+    found: list[Command] = []
+    for family in FAMILIES:
+        ip = ("ip", "-N", "-j", f"-{family}")
+        rules = command((*ip, "rule"), within_s=10)
+        routes = command((*ip, "route", "show", "table", "all", "default"), within_s=10)
+        found += leftovers(plan, family, rules.output or "[]", routes.output or "[]")
+    return tuple(found)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
-from nib.plan import Plan
+from nib.plan import Mark, Plan
 from nib.render import NETWORK, UNITS
 from nib.state import Live, everything
 from nib.status import Status
@@ -132,6 +132,20 @@ def moved(old: Plan | None, new: Plan) -> tuple[str, ...]:
         "its connections end and begin anew; an id in balance.yaml pins it"
         for uplink in new.uplinks
         if marks.get(uplink.name, uplink.mark) != uplink.mark
+    )
+
+
+def dropped_marks(old: Plan | None, new: Plan) -> tuple[Mark, ...]:
+    """The old marks of uplinks that have another one now, and those that another uplink took over.
+
+    What conntrack keeps under them would lead connections to the wrong provider.
+    """
+    marks = {uplink.name: uplink.mark for uplink in new.uplinks}
+    return tuple(
+        uplink.mark
+        for uplink in (old.uplinks if old else ())
+        if marks.get(uplink.name) != uplink.mark
+        and (uplink.name in marks or uplink.mark in marks.values())
     )
 
 

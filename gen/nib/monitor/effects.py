@@ -23,10 +23,10 @@ from nib.monitor.events import (
     Say,
     SetBalance,
 )
-from nib.monitor.links import FAMILIES, MAIN, PROTOCOL, RT_SCOPE_LINK
+from nib.monitor.links import FAMILIES, MAIN, RT_SCOPE_LINK
 from nib.monitor.notify import notify
 from nib.monitor.tables import TableWatch
-from nib.plan import Family, Plan, Rule
+from nib.plan import PROTOCOL, Family, Plan, Rule
 
 log = logging.getLogger("nib-monitor")
 

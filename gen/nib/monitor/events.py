@@ -49,7 +49,7 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class PresentRule:
-    """An ip rule of the plan, or one that a monitor left; `ours`: not networkd put it there."""
+    """An ip rule of the plan, from an uplink's address, or a monitor's: that is `ours`."""
 
     rule: Rule
     ours: bool

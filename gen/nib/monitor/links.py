@@ -24,10 +24,7 @@ from pyroute2.netlink.rtnl import (
 )
 
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
-from nib.plan import Family, Plan, Priority, Rule, Table
-
-# Marks the routes and rules that the monitor puts back; free in /etc/iproute2/rt_protos.
-PROTOCOL = 110
+from nib.plan import PROTOCOL, Family, Plan, Priority, Rule, Table
 
 MAIN = Table(254)
 
@@ -128,7 +125,7 @@ def _hops(route: Any, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
 
 
 def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
-    """The rule of the plan that the kernel's `entry` is; else one that an earlier monitor left."""
+    """The rule that the kernel's `entry` is: of the plan, from an uplink's address, a monitor's."""
     action, table = entry["action"], entry.get("table")
     if action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
         return []
@@ -151,7 +148,10 @@ def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
     )
     ours = entry.get("protocol") == PROTOCOL
     known = [rule for rule in plan.rules if replace(rule, device="", origin="") == found]
-    return [PresentRule(rule, ours) for rule in known or ([found] if ours else [])]
+    kept = ours or (
+        found.source and found.priority in {uplink.address_priority for uplink in plan.uplinks}
+    )
+    return [PresentRule(rule, ours) for rule in known or ([found] if kept else [])]
 
 
 def _table(number: int) -> Table | Literal["main"]:

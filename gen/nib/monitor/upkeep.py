@@ -1,11 +1,13 @@
-"""What the monitor keeps in the kernel's routing: the balance table, and what others removed.
+"""What the monitor keeps in the kernel's routing.
 
-networkd owns the uplinks' routes and rules.  When one of them is missing although its link is fine,
-somebody took it away: after a moment's grace it is put back under nib's own protocol number, and
-taken back as soon as networkd's own is there again.
+That is the balance table, the rules of addresses that no file knows (leased, announced, or made by
+others), and what others removed: networkd owns the uplinks' routes and rules, and when one of them
+is missing although its link is fine, somebody took it away.  After a moment's grace it is put back
+under nib's own protocol number, and taken back as soon as networkd's own is there again.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nib.monitor.events import (
@@ -25,7 +27,7 @@ from nib.state import Live, carriers
 
 # The kernel makes one route of two IPv6 routes with the same metric.  What is put back must stay
 # another than networkd's, and gives way to it: more than any metric of the plan.
-PUT_BACK6 = 1 << 24
+PUT_BACK6 = 1_000_000_000
 
 # networkd replaces a lease's routes one by one, within a millisecond; it is not to be disturbed.
 GRACE_S = 0.3
@@ -60,7 +62,10 @@ def repair(
             wanted.append(AddRule(thing) if isinstance(thing, Rule) else AddDefault(thing))
         else:
             later.append(since_s + GRACE_S)
-    wanted += _surplus(plan, facts)
+    from_addresses = _from_addresses(plan, facts)
+    present = {entry.rule for entry in facts.rules}
+    wanted += [AddRule(rule) for rule in from_addresses if rule not in present]
+    wanted += _surplus(plan, facts, from_addresses)
     wanted += _balance(plan, facts, live)
 
     asked = {}
@@ -155,11 +160,51 @@ def _missing(plan: Plan, facts: Facts, memory: Memory) -> Iterator[Rule | Defaul
                 yield Default(family, table, uplink.device, gateway, metric, ours=True)
 
 
-def _surplus(plan: Plan, facts: Facts) -> Iterator[Effect]:
-    """What the monitor put back, and networkd has by now put back itself, or nobody needs now."""
+def _from_addresses(plan: Plan, facts: Facts) -> tuple[Rule, ...]:
+    """`from ADDRESS` for every address that an uplink has now and the plan has no rule of.
+
+    Without it a socket bound to the address, and what the router itself answers from it (a reset,
+    an error), would follow main to another provider whenever no mark leads it.  An address that
+    two uplinks have (modems with the same network behind them) does not tell them apart.
+    """
+    devices = _devices(facts)
+    static = {(rule.family, rule.source) for rule in plan.rules}
+    held = [
+        (uplink, address)
+        for uplink, family in _members(plan)
+        if uplink.device in devices
+        for address in devices[uplink.device].addresses
+        if address[0] == family
+    ]
+    holders = Counter(address for _, address in held)
+    now = tuple(
+        Rule(family, uplink.address_priority, "", table=uplink.table, source=source)
+        for uplink, (family, source) in held
+        if holders[(family, source)] == 1 and (family, source) not in static
+    )
+    # An uplink without any address keeps the rules of its last ones: most often it has lost its
+    # carrier and comes back with the same lease, perhaps while the monitor is away.  Until then
+    # nobody has these addresses, so they lead nobody astray.
+    bare = {(family, uplink.address_priority) for uplink, family in _members(plan)} - {
+        (family, uplink.address_priority) for uplink, (family, _) in held
+    }
+    last = tuple(
+        entry.rule
+        for entry in facts.rules
+        if entry.ours
+        and (entry.rule.family, entry.rule.priority) in bare
+        and entry.rule.source
+        and (entry.rule.family, entry.rule.source) not in holders
+    )
+    return now + last
+
+
+def _surplus(plan: Plan, facts: Facts, from_addresses: Iterable[Rule]) -> Iterator[Effect]:
+    """What the monitor put there, and networkd has by now put back itself, or nobody needs now."""
     theirs = {entry.rule for entry in facts.rules if not entry.ours}
+    wanted = {*plan.rules, *from_addresses}
     for entry in facts.rules:
-        if entry.ours and (entry.rule in theirs or entry.rule not in plan.rules):
+        if entry.ours and (entry.rule in theirs or entry.rule not in wanted):
             yield RemoveRule(entry.rule)
     ways = {(d.family, d.table, d.device) for d in facts.defaults if not d.ours}
     for default in facts.defaults:

@@ -1,0 +1,89 @@
+"""What earlier plans left in the kernel's routing.
+
+networkd removes what its files do not say any more, but at a restart forgets what was its own.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+
+from nib.plan import PROTOCOL, Family, Plan, Rule
+from nib.planner import (
+    BALANCE,
+    BALANCE_TABLE,
+    FALL_THROUGH,
+    GUARD,
+    LOCAL,
+    MAIN_FIRST,
+    highest_id,
+)
+
+Command = tuple[str, ...]
+Listed = list[Mapping[str, str | int | None]]
+
+# An uplink's table in whatever plan: as many as the widest mask has ids.
+TABLES = range(BALANCE_TABLE + 1, BALANCE_TABLE + 1 + highest_id(0xFF))
+# Where nib's rules lead to main, or nowhere.
+ELSEWHERE = (MAIN_FIRST, FALL_THROUGH, GUARD, LOCAL)
+MAIN = 254
+
+# All that ip(8) says of rules like nib's; one with another selector is somebody else's.
+KEYS = {
+    *("priority", "src", "fwmark", "fwmask", "iif", "iif_detached", "oif", "oif_detached"),
+    *("table", "suppress_prefixlen", "action", "protocol"),
+}
+
+
+def leftovers(plan: Plan, family: Family, rules: str, routes: str) -> tuple[Command, ...]:
+    """The commands that remove them, none if there are none.
+
+    `rules` and `routes` are what `ip -N -j` says of one family: of `rule`, and of `route show table
+    all default`.
+    """
+    return (*_rules(plan, family, json.loads(rules)), *_routes(plan, family, json.loads(routes)))
+
+
+def _rules(plan: Plan, family: Family, listed: Listed) -> Iterator[Command]:
+    wanted = {_selectors(rule) for rule in plan.rules if rule.family == family}
+    for entry in listed:
+        table = None if "action" in entry else int(entry["table"] or 0)
+        ours = table in (*TABLES, BALANCE_TABLE) or (
+            entry["priority"] in ELSEWHERE and table in (MAIN, None)
+        )
+        if not ours or not MAIN_FIRST <= int(entry["priority"] or 0) <= BALANCE:
+            continue
+        if entry.get("protocol") == str(PROTOCOL) and family in plan.families:
+            # the monitor removes its own, and knows what else is wanted
+            continue
+        words = _words(entry)
+        if KEYS.issuperset(entry) and (*words, table) not in wanted:
+            yield ("ip", f"-{family}", "rule", "del", *words, *_lookup(table))
+
+
+def _words(entry: Mapping[str, str | int | None]) -> tuple[str, ...]:
+    """Priority and selectors, in the words of ip(8)."""
+    words = ["pref", str(entry["priority"]), "from", str(entry["src"])]
+    if "fwmark" in entry:
+        words += ["fwmark", f"{entry['fwmark']}/{entry.get('fwmask', '0xffffffff')}"]
+    for key in ("iif", "oif"):
+        words += [key, str(entry[key])] if key in entry else []
+    return tuple(words)
+
+
+def _selectors(rule: Rule) -> tuple[str | int | None, ...]:
+    """The same of a rule of the plan, and its table."""
+    entry: dict[str, str | int | None] = {"priority": rule.priority, "src": rule.source or "all"}
+    if rule.mark is not None and rule.mask is not None:
+        entry |= {"fwmark": f"{rule.mark:#x}", "fwmask": f"{rule.mask:#x}"}
+    entry |= {key: of for key, of in (("iif", rule.iif), ("oif", rule.oif)) if of}
+    return (*_words(entry), MAIN if rule.table == "main" else rule.table)
+
+
+def _lookup(table: int | None) -> tuple[str, ...]:
+    return () if table is None else ("lookup", str(table))
+
+
+def _routes(plan: Plan, family: Family, listed: Listed) -> Iterator[Command]:
+    wanted = {uplink.table for uplink in plan.uplinks if family in uplink.families}
+    found = {int(entry.get("table") or MAIN) for entry in listed}
+    for table in sorted(found.intersection(TABLES) - wanted):
+        yield ("ip", f"-{family}", "route", "flush", "exact", "default", "table", str(table))
