@@ -53,9 +53,14 @@ def test_writes_exactly_the_files(tmp_path: Path) -> None:
 
 def test_the_same_again_touches_nothing(tmp_path: Path) -> None:
     install(samples.files(), tmp_path)
-    before = {path: path.lstat() for path in tmp_path.rglob("*")}
+
+    def stamps() -> dict[Path, tuple[int, int]]:
+        found = {path: path.lstat() for path in tmp_path.rglob("*")}
+        return {path: (stat.st_ino, stat.st_ctime_ns) for path, stat in found.items()}
+
+    before = stamps()
     said = install(samples.files(), tmp_path)
-    assert {path: path.lstat() for path in tmp_path.rglob("*")} == before
+    assert stamps() == before
     assert said == f"{len(samples.files())} unchanged in {tmp_path}\n"
 
 
