@@ -1,5 +1,6 @@
 """nib-monitor as a program: what it says, what it leaves with, and that it puts things back."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -13,6 +14,8 @@ import pytest
 
 import samples
 from alone import alone, sh, wait_for
+from nib.monitor.daemon import Daemon
+from nib.monitor.events import Woke
 from nib.plan import to_json
 from nib.status import STATUS_FILE, from_json
 from private import environment
@@ -227,3 +230,21 @@ def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
         code, journal = monitor.end()
     assert code == 0
     assert journal.count("the nft table or its state file is not in place") == 1, journal
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_stop_that_comes_along_with_an_event_is_heard(plan_file: Path, turns: int) -> None:
+    """Seen as a monitor that did not end, in one of three hundred restarts."""
+
+    async def cancelled() -> bool:
+        daemon = Daemon(PLAN, plan_file)
+        waiting = asyncio.create_task(daemon._next(asyncio.get_running_loop().time() + 60))
+        await asyncio.sleep(0)
+        daemon._events.put_nowait(Woke(0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        too_late = not waiting.cancel()
+        await asyncio.wait([waiting])
+        return too_late or waiting.cancelled()
+
+    assert asyncio.run(cancelled())

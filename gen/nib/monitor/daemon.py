@@ -135,7 +135,9 @@ class Daemon:
         if not self._events.empty():
             return self._events.get_nowait()
         try:
-            return await asyncio.wait_for(self._events.get(), max(0.0, wake_at - loop.time()))
+            # not wait_for: before Python 3.12 it can lose a cancellation that comes with an event
+            async with asyncio.timeout_at(wake_at):
+                return await self._events.get()
         except TimeoutError:
             return Woke(loop.time())
 

@@ -194,7 +194,8 @@ async def nft(file: Path, stdin: str = "") -> None:
     except OSError as error:
         raise EffectError(f"cannot start nft: {error.strerror}") from None
     try:
-        _, said = await asyncio.wait_for(process.communicate(stdin.encode()), NFT_TIMEOUT_S)
+        async with asyncio.timeout(NFT_TIMEOUT_S):
+            _, said = await process.communicate(stdin.encode())
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
