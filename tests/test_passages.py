@@ -129,6 +129,44 @@ def test_a_route_is_in_the_file_of_its_device() -> None:
     assert masqueraded == ['"lan1" . 10.1.0.0/16']
 
 
+MODEMS = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, modem: {address: 192.168.100.1, from: [home]}}
+  fiber: {device: wan2, address: dhcp, modem: {address: 192.168.1.254, own: 192.168.1.2/24}}
+  dsl: {device: ppp0, address: external, modem: {address: 10.0.0.1, own: 10.0.0.2/24, device: eth1}}
+lans:
+  home: {device: lan1, address: 192.168.10.1/24}
+  guests: {device: lan2, address: 192.168.20.1/24}
+forwarding: [[home, ":uplinks"], [guests, fiber]]
+"""
+
+
+def test_a_modem_is_reached_by_its_own_port_and_by_whom_it_is_for(tmp_path: Path) -> None:
+    files = samples.files(MODEMS)
+    network = "systemd/network/05-nib-"
+    assert "Destination=192.168.100.1/32\nScope=link\n" in str(files[f"{network}cable.network"])
+    own = "[Address]\nAddress={}\nScope=link\n"
+    assert own.format("192.168.1.2/24") in str(files[f"{network}fiber.network"])
+    below = str(files[f"{network}dsl-modem.network"])
+    assert "Name=eth1\n" in below and own.format("10.0.0.2/24") in below
+    assert "10.0.0" not in str(files[f"{network}dsl.network"])
+    table, stopped = str(files["nib/nib.nft"]), str(files["nib/stopped.nft"])
+    assert re.findall(r"element inet nib modem_\w+ { (.*) }", table) == [
+        '"wan1" . 192.168.100.1',
+        '"lan1" . "wan1" . 192.168.100.1',
+        '"wan2" . 192.168.1.254 : 192.168.1.2',
+        '"wan2" . 192.168.1.254',
+        '"lan1" . "wan2" . 192.168.1.254',
+        '"lan2" . "wan2" . 192.168.1.254',
+        '"eth1" . 10.0.0.1 : 10.0.0.2',
+        '"eth1" . 10.0.0.1',
+        '"lan1" . "eth1" . 10.0.0.1',
+    ]
+    assert 'elements = { "wan1", "wan2", "ppp0", "eth1" }' in stopped
+    private.load([table, table, stopped, table], tmp_path)
+    private.load([str(samples.files(MODEMS + "firewall: off\n")["nib/nib.nft"])], tmp_path)
+
+
 def test_segments_are_what_an_mtu_leaves() -> None:
     plan = samples.plan(
         "uplinks:\n"

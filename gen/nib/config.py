@@ -173,6 +173,22 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Modem:
+    """The page of an uplink's modem at `address`, behind `device`.
+
+    `own` is the router's address in the modem's network, None where the uplink's own will do;
+    `lans` those that may visit it.
+    """
+
+    uplink: str
+    device: str
+    address: IPv4Address
+    own: IPv4Interface | None
+    lans: tuple[str, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Hooks:
     """The administrator's programs around `nib apply`; times in milliseconds."""
 
@@ -187,6 +203,7 @@ class Config:
     uplinks: tuple[Uplink, ...]
     lans: tuple[Lan, ...]
     forwarding: tuple[tuple[str, ...], ...]
+    modems: tuple[Modem, ...]
     routes: tuple[Route, ...]
     firewall: Firewall | None
     hooks: Hooks

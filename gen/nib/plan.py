@@ -231,6 +231,23 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Modem:
+    """A modem's page: it sees the source `own`, or without it what the uplink has.
+
+    `visitors` are the devices of the lans that may ask.  `extra` says that the device is not an
+    uplink's, as under PPPoE.
+    """
+
+    name: str
+    device: str
+    extra: bool
+    address: str
+    own: str | None
+    visitors: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """The largest TCP segment of a family that fits through the devices."""
 
@@ -255,6 +272,7 @@ class Plan:
     rules: tuple[Rule, ...]
     balance_table: Table
     policies: tuple[Policy, ...]
+    modems: tuple[Modem, ...]
     routes: tuple[Route, ...]
     segments: tuple[Segment, ...]
     firewall: Firewall | None
@@ -289,6 +307,14 @@ class Plan:
     def masqueraded_families(self) -> tuple[Family, ...]:
         """The families of the routes that are masqueraded."""
         return tuple(sorted({route.family for route in self.routes if route.masquerade}))
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The devices that lead out: nothing gets in by them unless it is allowed."""
+        return (
+            *(uplink.device for uplink in self.uplinks),
+            *(modem.device for modem in self.modems if modem.extra),
+        )
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from nib.plan import (
     Table,
     Uplink,
 )
-from nib.planner_passages import forwards, limit, ports, routes, segments
+from nib.planner_passages import forwards, limit, modems, ports, routes, segments
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -78,6 +78,7 @@ def make_plan(conf: Config) -> Plan:
         rules=_rules(uplinks, lans, marks),
         balance_table=BALANCE_TABLE,
         policies=tuple(policies),
+        modems=modems(conf),
         routes=routes(conf),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,

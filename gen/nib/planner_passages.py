@@ -1,10 +1,10 @@
-"""The part of the planner for what leads through the router: forwards, routes, segment sizes."""
+"""The planner's part for what leads through: forwards, routes, modems, segment sizes."""
 
 from collections.abc import Iterable
 
 from nib import config
 from nib.config import Config, Static
-from nib.plan import Family, Forward, Limit, Route, Segment, Uplink
+from nib.plan import Family, Forward, Limit, Modem, Route, Segment, Uplink
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -60,7 +60,7 @@ def routes(conf: Config) -> tuple[Route, ...]:
     everybody: list[config.Uplink | config.Lan] = [*conf.uplinks, *conf.lans]
     owners = {owner.name: owner for owner in everybody}
     lans = {lan.name for lan in conf.lans}
-    return tuple(
+    written = tuple(
         Route(
             family=route.to.version,
             to=str(route.to),
@@ -71,6 +71,30 @@ def routes(conf: Config) -> tuple[Route, ...]:
             origin=str(route.origin),
         )
         for route in conf.routes
+    )
+    pages = tuple(
+        Route(4, f"{modem.address}/32", None, False, modem.device, False, str(modem.origin))
+        for modem in conf.modems
+        if modem.own is None
+    )
+    return written + pages
+
+
+def modems(conf: Config) -> tuple[Modem, ...]:
+    """The modems' pages, and by which devices their visitors come."""
+    uplinks = {uplink.device for uplink in conf.uplinks}
+    lans = {lan.name: lan.device for lan in conf.lans}
+    return tuple(
+        Modem(
+            name=modem.uplink,
+            device=modem.device,
+            extra=modem.device not in uplinks,
+            address=str(modem.address),
+            own=str(modem.own) if modem.own else None,
+            visitors=tuple(lans[name] for name in modem.lans),
+            origin=str(modem.origin),
+        )
+        for modem in conf.modems
     )
 
 

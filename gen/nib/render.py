@@ -66,7 +66,13 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD) -> Files:
             uplink=uplink,
             rules=[rule for rule in plan.rules if rule.device == uplink.device],
             routes=[route for route in plan.routes if route.device == uplink.device],
+            modems=[modem for modem in plan.modems if modem.device == uplink.device],
         )
+    for modem in plan.modems:
+        if modem.extra:
+            files[f"{NETWORK}/05-nib-{modem.name}-modem.network"] = fill(
+                "networkd/modem.network.j2", modem=modem, modems=[modem]
+            )
     for lan in plan.lans:
         if lan.addresses:
             files[f"{NETWORK}/05-nib-{lan.name}.network"] = fill(

@@ -19,6 +19,7 @@ def plan_report(plan: Plan) -> str:
         ("firewall", _firewall(plan)),
         *([("forwards", _forwards(plan))] if plan.firewall and plan.firewall.forwards else []),
         *([("routes", _routes(plan))] if plan.routes else []),
+        *([("modems", _modems(plan))] if plan.modems else []),
         ("probes", _probes(plan)),
     ]
     return "\n".join(f"{title}\n{_indented(body)}" for title, body in sections)
@@ -157,6 +158,21 @@ def _routes(plan: Plan) -> str:
             "masqueraded" if route.masquerade else "",
         )
         for route in plan.routes
+    ]
+    return columns((), rows)
+
+
+def _modems(plan: Plan) -> str:
+    names = {lan.device: lan.name for lan in plan.lans}
+    rows = [
+        (
+            modem.name,
+            modem.address,
+            f"by {modem.device}",
+            f"as {modem.own}" if modem.own else "",
+            f"from {', '.join(names[device] for device in modem.visitors) or 'the router alone'}",
+        )
+        for modem in plan.modems
     ]
     return columns((), rows)
 

@@ -18,7 +18,7 @@ from nib.document import Document, Path, Problem, shown
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"sets", "policies", "rules", "notify", "ipv6"}),
-    ("uplinks", "*"): frozenset({"bandwidth", "metered", "modem", "netdev"}),
+    ("uplinks", "*"): frozenset({"bandwidth", "metered", "netdev"}),
     ("lans", "*"): frozenset({"dhcp_server", "mtu", "netdev"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,

@@ -4,6 +4,7 @@ from typing import Any
 
 from nib import values
 from nib.check.firewall import read_firewall
+from nib.check.modems import read_modems
 from nib.check.probes import check_common
 from nib.check.reader import Reader
 from nib.check.routes import read_routes
@@ -37,6 +38,7 @@ def _config(reader: Reader) -> Config | None:
     forwarding = _forwarding(reader, tuple(uplinks), tuple(lans))
     done_uplinks = tuple(uplink for uplink in made_uplinks if uplink)
     done_lans = tuple(lan for lan in made_lans if lan)
+    modems = read_modems(reader, forwarding, tuple(lans))
     routes = read_routes(reader, done_uplinks, done_lans)
     firewall = read_firewall(reader, done_uplinks, done_lans, routes)
     hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
@@ -51,6 +53,7 @@ def _config(reader: Reader) -> Config | None:
         uplinks=done_uplinks,
         lans=done_lans,
         forwarding=forwarding,
+        modems=modems,
         routes=routes,
         firewall=firewall,
         hooks=Hooks(hooks),
