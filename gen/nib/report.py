@@ -138,9 +138,10 @@ def _forwards(plan: Plan) -> str:
 
 def _passed(plan: Plan, forward: Forward) -> tuple[str, str, str, str, str]:
     on = [u.name for u in plan.uplinks if u.device not in forward.except_devices]
+    host = forward.to if forward.family == 4 else f"[{forward.to}]"
     return (
         f"{'+'.join(forward.protocols)} {', '.join(forward.ports)}",
-        f"{forward.to}:{forward.to_port}" if forward.to_port else forward.to,
+        f"{host}:{forward.to_port}" if forward.to_port else forward.to,
         ", ".join(forward.sources) or "anywhere",
         ", ".join(on) if forward.except_devices else "every uplink",
         _limit(forward.limit),
