@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +185,17 @@ def need(tools: Sequence[str], why: str) -> None:
         raise Refused(f"{' and '.join(missing)} not found: {why}")
 
 
-def command(arguments: Sequence[str], within_s: float, stdin: str = "") -> Outcome:
+# Words that we can read, and no pager.
+_PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+_NOTHING: Mapping[str, str] = {}
+
+
+def command(
+    arguments: Sequence[str],
+    within_s: float,
+    stdin: str = "",
+    environment: Mapping[str, str] = _NOTHING,
+) -> Outcome:
     """Run a tool to its end.  Raises Refused if it cannot run or is not done `within_s` seconds.
 
     It runs in a session of its own, so that a Ctrl-C ends only this program, which then has a say,
@@ -200,7 +210,7 @@ def command(arguments: Sequence[str], within_s: float, stdin: str = "") -> Outco
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
+            env={**os.environ, **_PLAIN, **environment},
             start_new_session=True,
         )
     except OSError as problem:

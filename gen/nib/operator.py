@@ -14,8 +14,9 @@ PROGRAM = "nib"
 DESCRIPTION = "Run a router that balances over several ISPs."
 
 EPILOG = """\
-exit status: 0 fine, 1 unhealthy (an uplink is down) or declined, 2 wrong usage or a rejected
-FILE, 3 the host refused (no root, a missing tool, nft or networkd said no)
+exit status: 0 fine, 1 unhealthy (an uplink is down), declined, or a hook failed after the change,
+2 wrong usage or a rejected FILE, 3 the host refused (no root, a missing tool, nft or networkd said
+no)
 """
 
 APPLY = """\

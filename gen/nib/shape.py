@@ -17,10 +17,9 @@ from nib.document import Document, Path, Problem, shown
 # Words of the configuration that are fixed but not built; `*` is any name or index.
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"routes", "sets", "policies", "rules", "notify", "hooks", "ipv6"}),
-    ("uplinks", "*"): frozenset({"bandwidth", "metered", "mtu", "modem", "netdev"}),
+    (): frozenset({"sets", "policies", "rules", "notify", "ipv6"}),
+    ("uplinks", "*"): frozenset({"bandwidth", "metered", "netdev"}),
     ("lans", "*"): frozenset({"dhcp_server", "mtu", "netdev"}),
-    ("firewall",): frozenset({"forwards"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
 }
@@ -36,6 +35,11 @@ _SYNONYMS = {
     "addresses": "address",
     "gw": "gateway",
     "via": "gateway",
+    "gateway": "via",
+    "destination": "to",
+    "host": "to",
+    "snat": "masquerade",
+    "nat": "masquerade",
     "metric": "tier",
     "priority": "tier",
     "share": "weight",
@@ -57,6 +61,7 @@ _TYPES = {
     "array": "a list",
     "string": "text",
     "integer": "a whole number",
+    "boolean": "true or false",
 }
 
 

@@ -4,10 +4,12 @@ from typing import Any
 
 from nib import values
 from nib.check.firewall import read_firewall
+from nib.check.modems import read_modems
 from nib.check.probes import check_common
 from nib.check.reader import Reader
+from nib.check.routes import read_routes
 from nib.check.uplinks import read_lan, read_uplink
-from nib.config import Config, Mode
+from nib.config import Config, Hooks, Mode
 from nib.document import Document, Rejected
 from nib.shape import shape
 
@@ -34,21 +36,33 @@ def _config(reader: Reader) -> Config | None:
     made_uplinks = [read_uplink(reader, name, uplink or {}) for name, uplink in uplinks.items()]
     made_lans = [read_lan(reader, name, lan or {}) for name, lan in lans.items()]
     forwarding = _forwarding(reader, tuple(uplinks), tuple(lans))
-    firewall = read_firewall(reader, tuple(uplinks))
+    done_uplinks = tuple(uplink for uplink in made_uplinks if uplink)
+    done_lans = tuple(lan for lan in made_lans if lan)
+    modems = read_modems(reader, forwarding, tuple(lans))
+    routes = read_routes(reader, done_uplinks, done_lans)
+    firewall = read_firewall(reader, done_uplinks, done_lans, routes)
+    hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
     reader.facts.marks(mask, uplinks)
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)
-    if reader.problems or mask is None:
+    if reader.problems or mask is None or hooks is None:
         return None
     return Config(
         mode=Mode(reader.data["mode"]),
-        uplinks=tuple(uplink for uplink in made_uplinks if uplink),
-        lans=tuple(lan for lan in made_lans if lan),
+        uplinks=done_uplinks,
+        lans=done_lans,
         forwarding=forwarding,
+        modems=modems,
+        routes=routes,
         firewall=firewall,
+        hooks=Hooks(hooks),
         mask=mask,
     )
+
+
+def _hook_time(text: str) -> int:
+    return values.duration(text, "1s", "10m")
 
 
 def _forwarding(
