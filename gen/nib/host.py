@@ -122,15 +122,18 @@ def load(program: str, file: str | None) -> tuple[str, Config]:
     name = "standard input" if file == STDIN else file
     say(f"{program}: reading {name}")
     try:
-        return name, check(parse(name, _read(file, SIZE_LIMIT + 1)))
+        return name, check(parse(name, read(file, SIZE_LIMIT + 1)))
     except Rejected as rejected:
         count = len(rejected.problems)
         ending = "1 problem" if count == 1 else f"{count} problems"
         raise Wrong(f"{name} has {ending}:\n{rejected.report().rstrip()}") from None
 
 
-def _read(file: str, most: int) -> bytes:
-    """The first `most` bytes of a file: what is longer will be refused anyway."""
+def read(file: str, most: int) -> bytes:
+    """The first `most` bytes of a file or of standard input: what is longer is refused anyway.
+
+    Raises Wrong if there is no such file, and Refused if the host does not let it be read.
+    """
     try:
         if file == STDIN:
             if sys.stdin is None:
