@@ -54,12 +54,15 @@ async def test_another_plan_goes_entirely() -> None:
 async def test_defaults_in_tables_of_nobody() -> None:
     table = FOUR.uplinks[0].table
     sh(f"""{DEVICES}
-    ip route add default dev wan1 table 7063; ip route add 10.9.0.0/16 dev wan1 table 7063
-    ip -6 route add default dev wan1 table {table}
+    ip route add default dev wan1 table 7063 proto static
+    ip route add 10.9.0.0/16 dev wan1 table 7063 proto static
+    ip route add default dev wan2 table 7064
+    ip -6 route add default dev wan1 table {table} proto ra
     ip route add default dev wan1 table 7500; ip route add default dev wan2
     """)
-    assert swept(FOUR, 4) == ["ip -4 route flush exact default table 7063"]
-    assert swept(FOUR, 6) == [f"ip -6 route flush exact default table {table}"]
+    assert swept(FOUR, 4) == ["ip -4 route flush exact default table 7063 proto 4"]
+    assert swept(FOUR, 6) == [f"ip -6 route flush exact default table {table} proto 9"]
+    assert "default" in sh("ip route show table 7064"), "somebody made it by hand"
     assert "10.9.0.0/16" in sh("ip route show table 7063")
     assert "default" in sh("ip route show table 7500") and "default" in sh("ip route")
 

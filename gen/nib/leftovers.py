@@ -26,6 +26,9 @@ TABLES = range(BALANCE_TABLE + 1, BALANCE_TABLE + 1 + highest_id(0xFF))
 ELSEWHERE = (MAIN_FIRST, FALL_THROUGH, GUARD, LOCAL)
 MAIN = 254
 
+# Who made a route of nib's: networkd (static 4, RA 9, DHCP 16; rt_protos) or the monitor.
+MAKERS = ("4", "9", "16", str(PROTOCOL))
+
 # All that ip(8) says of rules like nib's; one with another selector is somebody else's.
 KEYS = {
     *("priority", "src", "fwmark", "fwmask", "iif", "iif_detached", "oif", "oif_detached"),
@@ -84,6 +87,8 @@ def _lookup(table: int | None) -> tuple[str, ...]:
 
 def _routes(plan: Plan, family: Family, listed: Listed) -> Iterator[Command]:
     wanted = {uplink.table for uplink in plan.uplinks if family in uplink.families}
-    found = {int(entry.get("table") or MAIN) for entry in listed}
-    for table in sorted(found.intersection(TABLES) - wanted):
-        yield ("ip", f"-{family}", "route", "flush", "exact", "default", "table", str(table))
+    found = {(int(entry.get("table") or MAIN), str(entry.get("protocol"))) for entry in listed}
+    for table, maker in sorted(found):
+        if table in TABLES and table not in wanted and maker in MAKERS:
+            flush = ("flush", "exact", "default", "table", str(table), "proto", maker)
+            yield ("ip", f"-{family}", "route", *flush)

@@ -45,7 +45,7 @@ ADDRESS_BASE = 30200
 DEVICE_BASE = 30300
 FALL_THROUGH = Priority(30470)
 GUARD = Priority(30480)
-# What is marked as going by no uplink has no default.
+# For a question of nft's: with the local mark a packet has no uplink's default.
 LOCAL = Priority(30490)
 BALANCE = Priority(30500)
 
