@@ -17,9 +17,10 @@ from nib.document import Document, Path, Problem, shown
 # Words of the configuration that are fixed but not built; `*` is any name or index.
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"routes", "sets", "policies", "rules", "notify", "hooks", "ipv6"}),
+    (): frozenset({"routes", "notify", "hooks", "ipv6"}),
     ("uplinks", "*"): frozenset({"bandwidth", "metered", "mtu", "modem", "netdev"}),
     ("lans", "*"): frozenset({"dhcp_server", "mtu", "netdev"}),
+    ("rules", "*", "match"): frozenset({"time"}),
     ("firewall",): frozenset({"forwards"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
@@ -170,8 +171,8 @@ def _unknown(document: Document, path: Path, key: str, known: list[str]) -> Prob
 
 
 def _general(path: Path) -> Path:
-    """`path` with `*` for the name of an uplink or lan."""
-    named = len(path) > 1 and path[0] in ("uplinks", "lans")
+    """`path` with `*` for the name of an uplink or lan, or for the number of a rule."""
+    named = len(path) > 1 and path[0] in ("uplinks", "lans", "rules")
     return (path[0], "*", *path[2:]) if named else path
 
 
