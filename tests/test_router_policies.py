@@ -195,3 +195,46 @@ def test_what_must_block_over_ipv6(routers: Routers, kind: str) -> None:
     lab.until(family=6, cable="up", dsl="up", within=20)
     eventually(lambda: lab.lans[0].announced().startswith("fd00:10:"), 20)
     leaves_nothing(lab, CUTS[kind], PUBLIC6[1], lambda: lab.until(family=6, cable="down"))
+
+
+STICKY = f"""\
+policies:
+  banks: {{sticky: {{by: source, for: 4s}}}}
+  shops: {{sticky: {{by: pair}}, tiers: [[cable, dsl]], when_down: block}}
+rules:
+  - {{match: {{protocol: tcp, dport: 443}}, use: banks}}
+  - {{match: {{destination: [{", ".join(TARGETS)}]}}, use: shops}}
+"""
+
+
+def test_who_was_here_lately_keeps_his_uplink(routers: Routers) -> None:
+    lab = routers(HOME.replace(", weight: 3", "") + STICKY + FAST)
+    lab.start()
+    client = lab.lans[0]
+    clients = [How(source=client.add_address(last)) for last in range(100, 120)]
+
+    def banks() -> list[str]:
+        """Where each client is; all of its connections have to be there."""
+        places = [lab.by_isp(connections(client, 8, port=443, how=how)) for how in clients]
+        assert all(len(place) == 1 for place in places), places
+        return [name for place in places for name in place]
+
+    before = banks()
+    assert set(before) == EVEN
+    pairs = {to: lab.by_isp(connections(client, 40, dst=to)) for to in TARGETS}
+    assert all(len(place) == 1 for place in pairs.values()), pairs
+    lab.router.run("systemctl reload nib-nftables; systemctl restart nib-monitor")
+    assert banks() == before
+    # only those of the dead one move, and they do not come back for that it does
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    assert set(banks()) == {"isp2"}
+    lab.isps[0].restore()
+    lab.until(cable="up")
+    assert set(banks()) == {"isp2"}
+    assert all(lab.by_isp(connections(client, 9, dst=to)).total() == 9 for to in TARGETS)
+    # until they have been away for long enough
+    time.sleep(5)
+    assert banks() == before
+    # the router itself is no client
+    assert set(lab.by_isp(connections(lab.router, 60, port=443))) == EVEN

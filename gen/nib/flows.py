@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator
 from ipaddress import summarize_address_range
 from itertools import product
+from typing import Literal
 
 from nib import config
 from nib.config import Addresses, Config, Mode, Span, Uplink
-from nib.plan import AddressSet, Family, FlowRule, Lan, Policy, Share
+from nib.plan import AddressSet, Family, FlowRule, Lan, Policy, Share, Sticky
 
 DEFAULT = "default"
 
@@ -22,17 +23,19 @@ def policies(conf: Config) -> tuple[Policy, ...]:
     named = {policy.name: policy for policy in conf.policies}
     carried = {uplink.name: uplink for uplink in conf.uplinks}
     own = [rule.use for rule in conf.rules if rule.use in carried]
-    result = {DEFAULT: Policy(DEFAULT, _default_tiers(conf, conf.uplinks))}
+    stay = _sticky(conf, named.get(DEFAULT))
+    result = {DEFAULT: Policy(DEFAULT, _default_tiers(conf, conf.uplinks), sticky=stay)}
     for name, policy in named.items():
         if name != DEFAULT:
             tiers = _tiers(conf, policy.tiers)
-            result[name] = Policy(name, tiers, "block" if policy.block else "any")
+            when_down: Literal["any", "block"] = "block" if policy.block else "any"
+            result[name] = Policy(name, tiers, when_down, _sticky(conf, policy))
     for name in own:
         result[name] = Policy(name, ((_share(carried[name]),),), "any")
     for lan in conf.lans:
         name = of_lan(conf, lan)
         if name != DEFAULT:
-            result[name] = Policy(name, _lans_tiers(conf, lan))
+            result[name] = Policy(name, _lans_tiers(conf, lan), sticky=stay)
     return tuple(result.values())
 
 
@@ -45,6 +48,12 @@ def of_lan(conf: Config, lan: config.Lan) -> str:
 def preference(uplink: Uplink) -> tuple[bool, int, int, str]:
     """The order in which uplinks are used one at a time."""
     return (uplink.weight == 0, uplink.tier, -uplink.weight, uplink.name)
+
+
+def _sticky(conf: Config, policy: config.Policy | None) -> Sticky | None:
+    """What is remembered are clients: without lans there are none."""
+    sticky = policy.sticky if policy and conf.lans else None
+    return Sticky(sticky.pair, sticky.for_s) if sticky else None
 
 
 def _lans_tiers(conf: Config, lan: config.Lan) -> tuple[tuple[Share, ...], ...]:

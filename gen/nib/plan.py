@@ -140,6 +140,14 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Sticky:
+    """New flows of a lan's client follow its last one for `for_s` seconds; `pair`: to one host."""
+
+    pair: bool
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Which uplinks new flows may use: the first tier with a live member carries them.
 
@@ -150,6 +158,12 @@ class Policy:
     name: str
     tiers: tuple[tuple[Share, ...], ...]
     when_down: Literal["stay", "any", "block"] = "stay"
+    sticky: Sticky | None = None
+
+    def members(self, plan: "Plan", family: Family) -> tuple[Uplink, ...]:
+        """All of its uplinks that have the family."""
+        uplinks = [plan.uplink(share.uplink) for tier in self.tiers for share in tier]
+        return tuple(uplink for uplink in uplinks if family in uplink.families)
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,6 +302,6 @@ def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Pol
     facts = (
         marks.mask,
         [(u.name, u.id, u.device, u.families) for u in uplinks],
-        [(policy.name, policy.when_down) for policy in policies],
+        [(policy.name, policy.when_down, policy.sticky is not None) for policy in policies],
     )
     return hashlib.blake2s(json.dumps(facts).encode(), digest_size=4).hexdigest()

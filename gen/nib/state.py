@@ -79,16 +79,25 @@ def render_state(plan: Plan, live: Live) -> str:
             shares = carriers(policy, alive)
             if policy.when_down == "stay":
                 shares = shares or carriers(policy, frozenset(u.name for u in members))
-            chain = "bind" if policy.when_down == "block" else "new"
+            to = {share.uplink: _entrance(policy, share.uplink, family) for share in shares}
             lines += _refill(
                 f"balance_{policy.name}{family}",
                 [
-                    (str(first) if first == last else f"{first}-{last}")
-                    + f" : goto {chain}_{uplink}"
+                    (str(first) if first == last else f"{first}-{last}") + f" : goto {to[uplink]}"
                     for first, last, uplink in slots(shares)
                 ],
             )
+            if policy.sticky:
+                marks = [f"{plan.uplink(u).mark:#010x} : goto {chain}" for u, chain in to.items()]
+                lines += _refill(f"stay_{policy.name}{family}", marks)
     return "\n".join(lines) + "\n"
+
+
+def _entrance(policy: Policy, uplink: str, family: Family) -> str:
+    """The chain that gives a new flow of the policy to an uplink."""
+    if policy.sticky:
+        return f"stick_{policy.name}.{uplink}{family}"
+    return f"{'bind' if policy.when_down == 'block' else 'new'}_{uplink}"
 
 
 def _refill(name: str, elements: list[str]) -> list[str]:
