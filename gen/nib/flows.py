@@ -67,8 +67,8 @@ def _default_tiers(conf: Config, members: Iterable[Uplink]) -> tuple[tuple[Share
     if not named:
         return _by_tier(conf, members)
     names = {uplink.name for uplink in members}
-    kept = [tuple(name for name in tier if name in names) for tier in named]
-    return _tiers(conf, [tier for tier in kept if tier])
+    kept = [tier for group in named if (tier := [name for name in group if name in names])]
+    return _tiers(conf, kept) if kept else ()
 
 
 def _by_tier(conf: Config, members: Iterable[Uplink]) -> tuple[tuple[Share, ...], ...]:

@@ -21,7 +21,7 @@ def check_reach(reader: Reader, config: Config, rules: Mapping[Path, Rule]) -> N
     `rules` are those of `config` whose reading met no problem, by their places.
     """
     spans = {one.name: one.spans for one in config.sets}
-    earlier: list[tuple[Path, _Reach]] = []
+    earlier: list[tuple[Path, Reach]] = []
     for path, rule in rules.items():
         reach = _reach(rule, spans)
         _ways(reader, config, path, rule, reach)
@@ -32,7 +32,7 @@ def check_reach(reader: Reader, config: Config, rules: Mapping[Path, Rule]) -> N
         earlier.append((path, reach))
 
 
-def _ways(reader: Reader, config: Config, path: Path, rule: Rule, reach: "_Reach") -> None:
+def _ways(reader: Reader, config: Config, path: Path, rule: Rule, reach: "Reach") -> None:
     """What the rule's policy can do with the families and lans that the rule is about."""
     ways = [uplink for uplink in config.uplinks if uplink.name in config.members(rule.use)]
     if not reach.families:
@@ -50,7 +50,7 @@ def _ways(reader: Reader, config: Config, path: Path, rule: Rule, reach: "_Reach
 
 
 @dataclass(frozen=True, slots=True)
-class _Reach:
+class Reach:
     """All flows that a rule matches: None is any; addresses and ports as numbers."""
 
     source: Ranges | None
@@ -72,7 +72,7 @@ class _Reach:
             if all(any((low < _IPV6) == (family == 4) for low, _ in ranges) for ranges in ends)
         )
 
-    def covers(self, other: "_Reach") -> bool:
+    def covers(self, other: "Reach") -> bool:
         """Every flow that `other` matches is matched by this as well."""
         return (
             _words_cover(self.protocols, other.protocols)
@@ -86,9 +86,9 @@ class _Reach:
         )
 
 
-def _reach(rule: Rule, sets: Mapping[str, tuple[Span, ...]]) -> _Reach:
+def _reach(rule: Rule, sets: Mapping[str, tuple[Span, ...]]) -> Reach:
     match = rule.match
-    return _Reach(
+    return Reach(
         source=_numbers(match.source, sets),
         destination=_numbers(match.destination, sets),
         sport=match.sport or None,
