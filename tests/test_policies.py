@@ -1,7 +1,7 @@
 """Policies, sets and rules: what they mean, and what of it reaches the table."""
 
 from ipaddress import IPv4Address, IPv6Address
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,9 @@ from nib.check.reach import Reach
 from nib.config import Span
 from nib.monitor.core import begin, step
 from nib.monitor.events import Facts, Looked
-from nib.plan import Plan
+from nib.plan import FlowRule, Plan
 from nib.report import plan_report
+from nib.runs import runs
 from nib.state import everything, render_state
 
 THREE = """\
@@ -155,6 +156,74 @@ def test_a_rule_is_of_the_families_of_its_addresses() -> None:
 def test_use_default_ends_the_search() -> None:
     text = THREE + "rules: [{match: {user: root}, use: default}]\n"
     assert '\t\tmeta skuid "root" return\n' in str(samples.files(text)["nib/nib.nft"])
+
+
+PORTS = st.integers(1, 30).flatmap(
+    lambda low: st.integers(low, low + 5).map(
+        lambda high: str(low) if low == high else f"{low}-{high}"
+    )
+)
+PROTOCOLS = st.lists(st.sampled_from(["tcp", "udp"]), min_size=1, max_size=2, unique=True)
+NETWORKS = st.sampled_from(["10.0.0.0/30", "10.0.0.1", "10.0.0.2-10.0.0.5", "10.0.0.6/31"])
+
+
+@st.composite
+def flow_rules(draw: st.DrawFn) -> FlowRule:
+    ports = draw(st.booleans())
+    return FlowRule(
+        family=4,
+        policy=draw(st.sampled_from(["a", "b"])),
+        devices=(),
+        source=() if ports else (draw(NETWORKS),),
+        source_set=None,
+        destination=(),
+        destination_set=None,
+        protocols=tuple(draw(PROTOCOLS)) if ports else (),
+        sport=(),
+        dport=(draw(PORTS),) if ports else (),
+        dscp=(46,) if draw(st.integers(0, 9)) == 0 else (),
+        user=None,
+        origin="",
+    )
+
+
+@given(st.lists(flow_rules(), max_size=12))
+def test_runs_change_no_decision(rules: list[FlowRule]) -> None:
+    """Within a run no flow matches two rules, so that their order says nothing."""
+
+    def matches(rule: FlowRule, protocol: str, port: int, source: IPv4Address) -> bool:
+        if rule.source:
+            low, high = values.span(rule.source[0])
+            return int(low) <= int(source) <= int(high)
+        first, last = values.port_range(rule.dport[0])
+        return protocol in rule.protocols and first <= port <= last
+
+    found = runs(rules)
+    assert [rule for _, members in found for rule in members] == rules
+    for thing, members in found:
+        assert len(members) == 1 or thing
+        sources = [IPv4Address("10.0.0.0") + number for number in range(9)]
+        for protocol, port in product(["tcp", "udp"], range(1, 36)):
+            for source in sources if thing == "source" else sources[:1]:
+                assert sum(matches(rule, protocol, port, source) for rule in members) < 2
+
+
+def test_neighbours_become_one_map(tmp_path: Path) -> None:
+    listed = "\n".join(
+        f"  - {{match: {{protocol: [tcp, udp, sctp], dport: [{n}, {n + 2}-{n + 8}]}}, use: dsl}}\n"
+        f"  - {{match: {{protocol: tcp, dport: {n + 1}}}, use: default}}"
+        for n in range(100, 1100, 10)
+    )
+    addresses = "\n".join(
+        f'  - {{match: {{destination: [10.{n}.0.0/16, "2001:db8:{n}::/48"]}}, use: cable}}'
+        for n in range(100)
+    )
+    text = f"{THREE}rules:\n{listed}\n{addresses}\n  - {{match: {{lan: home}}, use: dsl}}\n"
+    table = str(samples.files(text)["nib/nib.nft"])
+    # of each family one of ports and one of addresses
+    assert table.count("th dport vmap {") == 2
+    assert table.count("daddr vmap {") == 2
+    private.load([table, table], tmp_path)
 
 
 @pytest.mark.parametrize(("name", "number"), [("ef", 46), ("AF41", 34), ("cs7", 56), ("be", 0)])
