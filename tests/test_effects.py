@@ -295,6 +295,30 @@ async def test_a_flip_needs_no_room(table_file: Path) -> None:
 
 
 @alone
+async def test_a_table_that_is_gone_and_refused_leaves_the_router_closed(table_file: Path) -> None:
+    right, state = table_file.read_text(), render_state(PLAN, ALL)
+    table_file.with_name("stopped.nft").write_text(str(samples.files()["nib/stopped.nft"]))
+    async with acting(table_file) as act:
+        await act(LoadTable(state))
+        table_file.write_text(right + "add rule inet nib user_input tcp dprot 22 accept\n")
+        for _ in range(2):
+            with pytest.raises(EffectError, match="syntax error"):
+                await act(LoadTable(state))
+            assert sh("nft list tables") == "table inet nib\n"
+        sh("nft flush ruleset")
+        await eventually(lambda: act.touched == 1)
+        for _ in range(2):
+            with pytest.raises(EffectError, match="syntax error"):
+                await act(LoadTable(state))
+            assert sh("nft list tables") == "table inet nib_stopped\n"
+            assert 'counter name "drop_input" drop' in sh("nft list table inet nib_stopped")
+        assert act.touched == 1
+        table_file.write_text(right)
+        await act(LoadTable(state))
+        assert sh("nft list tables") == "table inet nib\n"
+
+
+@alone
 async def test_a_refusing_nft_is_quoted(table_file: Path) -> None:
     async with acting(table_file) as act:
         with pytest.raises(EffectError, match=r"^nft -f .*: .*No such file or directory$"):

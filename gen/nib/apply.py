@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from nib import host, steps
+from nib import fragments, hooks, host, steps
 from nib.changes import Changes, compare, differing, unified
 from nib.config import Config
 from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
@@ -61,7 +61,10 @@ def apply(config: Config, *, yes: bool) -> int:
     """
     plan = make_plan(config)
     since_s = _agreed_s()
+    hook_s = config.hooks.timeout_ms / 1000
+    failed: tuple[str, ...] = ()
     with lock():
+        mine = fragments.paths(ETC)
         changes = compare(render(plan, host.systemd_of(ETC) or NEWEST_SYSTEMD), ETC)
         differ = differing(changes)
         sys.stdout.write(unified(changes, ETC))
@@ -77,17 +80,25 @@ def apply(config: Config, *, yes: bool) -> int:
             return DIFFERS
         before = look(changes)
         changed = frozenset(c.path for c in differ) | _written_since(changes, since_s)
+        if _fragments_changed(mine, since_s):
+            changed |= {steps.TABLE_FILE}
         todo = steps.forward(changed, before.inactive, str(ETC))
         if todo or differ:
+            if failed := hooks.run(ETC, "pre-apply", plan, changed, hook_s):
+                raise Refused(f"{failed[0]}\nnothing was changed")
             Run(plan, changes, changed, before, remake, state).go(todo)
         if old:
             forget(steps.dropped_marks(old, plan), old.marks.id_mask)
         swept = sweep(plan)
-        if not (todo or differ or swept):
+        _stamp(mine)
+        if todo or differ:
+            failed = hooks.run(ETC, "post-apply", plan, changed, hook_s)
+        elif not swept:
             tell("nothing to do: the router runs what balance.yaml says")
-        _stamp()
     _hint_networkd()
-    return FINE
+    for complaint in failed:
+        host.say(f"the change is made, but {complaint}")
+    return DIFFERS if failed else FINE
 
 
 def _confirmed(count: int) -> bool:
@@ -132,9 +143,10 @@ def _agreed_s() -> float:
         return boot_s
 
 
-def _stamp() -> None:
+def _stamp(mine: tuple[Path, ...]) -> None:
+    """Its lines are the fragments that are loaded."""
     with suppress(OSError):
-        STAMP.touch()
+        STAMP.write_text("".join(f"{path}\n" for path in mine), encoding="utf-8")
 
 
 def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
@@ -149,6 +161,26 @@ def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
             if (ETC / path).lstat().st_ctime > since_s:
                 found.add(path)
     return frozenset(found)
+
+
+def _fragments_changed(mine: tuple[Path, ...], since_s: float) -> bool:
+    """Whether the administrator's rules differ from those that were loaded."""
+    if _newer(mine, since_s):
+        return True
+    try:
+        loaded = STAMP.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        # not applied since the boot: where there is no folder there may have been one
+        return not mine and _newer((ETC / "nib",), since_s)
+    return loaded != [str(path) for path in mine]
+
+
+def _newer(paths: tuple[Path, ...], since_s: float) -> bool:
+    for path in paths:
+        with suppress(OSError):
+            if path.stat().st_ctime > since_s:
+                return True
+    return False
 
 
 # -- change ----------------------------------------------------------------------------------------

@@ -89,6 +89,7 @@ class Uplink:
     weight: int
     tier: int
     pinned_id: int | None
+    mtu: int | None
     probe: Probe
     origin: Origin
 
@@ -199,11 +200,66 @@ class Allow:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """What is passed on to a host in a lan, in the family of `to`.
+
+    `to_port` is None where every port keeps its number; the rest is as in Allow.
+    """
+
+    protocols: tuple[str, ...]
+    ports: tuple[tuple[int, int], ...]
+    to: Address
+    to_port: int | None
+    sources: tuple[Network, ...]
+    uplinks: tuple[str, ...]
+    limit: Limit | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Firewall:
     """The packet filter; a Config without one leaves filtering to others."""
 
     allow: tuple[Allow, ...]
+    forwards: tuple[Forward, ...]
     log_drops: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Another way than a default: `owner` is the uplink or lan whose device it leaves by.
+
+    `via` is None where the network is on the device itself.
+    """
+
+    to: Network
+    via: Address | None
+    owner: str
+    masquerade: bool
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Modem:
+    """The page of an uplink's modem at `address`, behind `device`.
+
+    `own` is the router's address in the modem's network, None where the uplink's own will do;
+    `lans` those that may visit it.
+    """
+
+    uplink: str
+    device: str
+    address: IPv4Address
+    own: IPv4Interface | None
+    lans: tuple[str, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The administrator's programs around `nib apply`; times in milliseconds."""
+
+    timeout_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +273,10 @@ class Config:
     sets: tuple[AddressSet, ...]
     policies: tuple[Policy, ...]
     rules: tuple[Rule, ...]
+    modems: tuple[Modem, ...]
+    routes: tuple[Route, ...]
     firewall: Firewall | None
+    hooks: Hooks
     mask: int
 
     def may_forward(self, one: str, other: str) -> bool:

@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,7 @@ def load(program: str, file: str | None) -> tuple[str, Config]:
     name = "standard input" if file == STDIN else file
     say(f"{program}: reading {name}")
     try:
-        document = parse(name, _read(file, SIZE_LIMIT + 1))
+        document = parse(name, read(file, SIZE_LIMIT + 1))
         listings = {path: Listed(*_listing(path)) for path in files_of(document)}
         return name, check(document, listings)
     except Rejected as rejected:
@@ -134,8 +134,11 @@ def load(program: str, file: str | None) -> tuple[str, Config]:
         raise Wrong(f"{name} has {ending}:\n{rejected.report().rstrip()}") from None
 
 
-def _read(file: str, most: int) -> bytes:
-    """The first `most` bytes of a file: what is longer will be refused anyway."""
+def read(file: str, most: int) -> bytes:
+    """The first `most` bytes of a file or of standard input: what is longer is refused anyway.
+
+    Raises Wrong if there is no such file, and Refused if the host does not let it be read.
+    """
     try:
         if file == STDIN:
             if sys.stdin is None:
@@ -204,7 +207,17 @@ def need(tools: Sequence[str], why: str) -> None:
         raise Refused(f"{' and '.join(missing)} not found: {why}")
 
 
-def command(arguments: Sequence[str], within_s: float, stdin: str = "") -> Outcome:
+# Words that we can read, and no pager.
+_PLAIN = {"LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""}
+_NOTHING: Mapping[str, str] = {}
+
+
+def command(
+    arguments: Sequence[str],
+    within_s: float,
+    stdin: str = "",
+    environment: Mapping[str, str] = _NOTHING,
+) -> Outcome:
     """Run a tool to its end.  Raises Refused if it cannot run or is not done `within_s` seconds.
 
     It runs in a session of its own, so that a Ctrl-C ends only this program, which then has a say,
@@ -219,7 +232,7 @@ def command(arguments: Sequence[str], within_s: float, stdin: str = "") -> Outco
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**os.environ, "LC_ALL": "C", "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": ""},
+            env={**os.environ, **_PLAIN, **environment},
             start_new_session=True,
         )
     except OSError as problem:

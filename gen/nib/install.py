@@ -105,10 +105,11 @@ def _prepare(changes: Changes, out: Path, undo: _Undo) -> None:
             case Link(target):
                 new.symlink_to(target)
             case str(text):
-                _write_synced(new, text)
+                write_synced(new, text)
 
 
-def _write_synced(path: Path, text: str) -> None:
+def write_synced(path: Path, text: str) -> None:
+    """Write a new file, readable for everybody, down to the disk.  Raises OSError."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     try:
         with open(handle, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - a handle

@@ -14,13 +14,20 @@ PROGRAM = "nib"
 DESCRIPTION = "Run a router that balances over several ISPs."
 
 EPILOG = """\
-exit status: 0 fine, 1 unhealthy (an uplink is down) or declined, 2 wrong usage or a rejected
-FILE, 3 the host refused (no root, a missing tool, nft or networkd said no)
+exit status: 0 fine, 1 unhealthy (an uplink is down), declined, a hook failed after the change, or
+not all could be imported, 2 wrong usage or a rejected FILE, 3 the host refused (no root, a missing
+tool, nft or networkd said no)
 """
 
 APPLY = """\
 Check FILE, show what would change, try the new firewall in a private namespace, write /etc and
 load only what changed.  If any step fails, everything is put back as it was.
+"""
+
+IMPORT = """\
+Translate FILE, the balance.conf of Net-ISP-Balance, and the scripts in the directory balance/
+beside it.  Nothing of them is run.  The result goes to standard output or to --out; what could
+not be translated is in it as a comment, and is reported.
 """
 
 STATUS = """\
@@ -56,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     apply.add_argument("--yes", action="store_true", help="do not ask")
     apply.set_defaults(run=_apply)
 
+    importer = commands.add_parser("import", help="translate Net-ISP-Balance's balance.conf")
+    importer.description = IMPORT
+    importer.add_argument("file", metavar="FILE", help="like /etc/network/balance.conf")
+    importer.add_argument("--out", metavar="FILE", help="write here, where nothing is yet")
+    importer.set_defaults(run=_import)
+
     status = commands.add_parser("status", help="how the uplinks are")
     status.description = STATUS
     status.add_argument("--json", action="store_true", help="all that is known, as JSON")
@@ -76,6 +89,24 @@ def _apply(arguments: argparse.Namespace) -> int:
     check_host()
     _, config = host.load(PROGRAM, arguments.file)
     return apply(config, yes=arguments.yes)
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from nib.importer.files import check_new, import_file, write_new  # noqa: PLC0415
+
+    out = arguments.out
+    if out is not None:
+        check_new(out)
+    imported = import_file(PROGRAM, arguments.file)
+    if out is None:
+        sys.stdout.write(imported.text)
+        sys.stdout.flush()
+    host.say(imported.report.rstrip())
+    if out is not None:
+        write_new(out, imported.text)
+        host.say(f"{PROGRAM}: wrote {out}")
+    host.say(f"{PROGRAM}: {imported.summary()}")
+    return FINE if imported.complete else DIFFERS
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -75,6 +75,7 @@ class Uplink:
     table: Table
     metric: int
     address_priority: Priority
+    mtu: int | None
     probe: Probe
     origin: str
 
@@ -108,6 +109,10 @@ class Lan:
     link_local: bool
     policy: str
     origin: str
+
+    def addresses_of(self, family: Family) -> tuple[str, ...]:
+        """The router's addresses of one family, with their prefix length."""
+        return _of(family, self.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,12 +236,76 @@ class Allow:
 
 
 @dataclass(frozen=True, slots=True)
+class Forward:
+    """What is passed on to `to`, by each port's own number or by `to_port`.
+
+    `mapped`: found by a map, in one step however many there are.  The others are rules, tried one
+    after the other; `except_devices` are the uplinks that they are not for.
+    """
+
+    name: str
+    family: Family
+    mapped: bool
+    protocols: tuple[str, ...]
+    ports: tuple[str, ...]
+    to: str
+    to_port: int | None
+    sources: tuple[str, ...]
+    except_devices: tuple[str, ...]
+    limit: Limit | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Firewall:
     """The packet filter: who may reach the router, which devices may forward to which."""
 
     allow: tuple[Allow, ...]
+    forwards: tuple[Forward, ...]
     log_drops: bool
     forward_pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of main by `device`; without `via` the network is on the device itself.
+
+    `onlink`: nib cannot know whether the device's network holds `via`.
+    """
+
+    family: Family
+    to: str
+    via: str | None
+    onlink: bool
+    device: str
+    masquerade: bool
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Modem:
+    """A modem's page: it sees the source `own`, or without it what the uplink has.
+
+    `visitors` are the devices of the lans that may ask.  `extra` says that the device is not an
+    uplink's, as under PPPoE.
+    """
+
+    name: str
+    device: str
+    extra: bool
+    address: str
+    own: str | None
+    visitors: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The largest TCP segment of a family that fits through the devices."""
+
+    family: Family
+    size: int
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +327,9 @@ class Plan:
     policies: tuple[Policy, ...]
     sets: tuple[AddressSet, ...]
     flow_rules: tuple[FlowRule, ...]
+    modems: tuple[Modem, ...]
+    routes: tuple[Route, ...]
+    segments: tuple[Segment, ...]
     firewall: Firewall | None
     state_file: str
 
@@ -298,6 +370,25 @@ class Plan:
         having |= {lan.device for lan in self.lans if family in lan.families}
         pairs = self.firewall.forward_pairs if self.firewall else ()
         return tuple(pair for pair in pairs if having.issuperset(pair))
+
+    @property
+    def forwarded_families(self) -> tuple[Family, ...]:
+        """The families that any forward has."""
+        forwards = self.firewall.forwards if self.firewall else ()
+        return tuple(sorted({forward.family for forward in forwards}))
+
+    @property
+    def masqueraded_families(self) -> tuple[Family, ...]:
+        """The families of the routes that are masqueraded."""
+        return tuple(sorted({route.family for route in self.routes if route.masquerade}))
+
+    @property
+    def outside(self) -> tuple[str, ...]:
+        """The devices that lead out: nothing gets in by them unless it is allowed."""
+        return (
+            *(uplink.device for uplink in self.uplinks),
+            *(modem.device for modem in self.modems if modem.extra),
+        )
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from nib.plan import (
     Firewall,
     Kind,
     Lan,
-    Limit,
     Mark,
     Marks,
     Plan,
@@ -30,6 +29,7 @@ from nib.plan import (
     Table,
     Uplink,
 )
+from nib.planner_passages import forwards, limit, modems, ports, routes, segments
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -53,11 +53,6 @@ BALANCE = Priority(30500)
 # What the schema allows at most.
 LAST_TIER, LAST_WEIGHT = 100, 256
 
-UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-
-# nft refuses time-outs of a few years, and nobody waits for that.
-FORGET_MOST_S = 365 * 86400
-
 
 def make_plan(conf: Config) -> Plan:
     """Choose every number and name for a checked configuration."""
@@ -80,6 +75,9 @@ def make_plan(conf: Config) -> Plan:
         policies=policies,
         sets=flows.sets(conf, ipv6),
         flow_rules=flows.rules(conf, lans, ipv6),
+        modems=modems(conf),
+        routes=routes(conf),
+        segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
     )
@@ -158,6 +156,7 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         table=Table(BALANCE_TABLE + number),
         metric=_metric(uplink, number, mode),
         address_priority=Priority(ADDRESS_BASE + number),
+        mtu=uplink.mtu,
         probe=Probe(
             targets=tuple(str(target) for target in probe.targets if target.version in families),
             interval_ms=probe.interval_ms,
@@ -277,24 +276,18 @@ def _firewall(conf: Config) -> Firewall:
         Allow(
             name=f"allow_{number}",
             protocol=entry.protocol,
-            ports=tuple(str(low) if low == high else f"{low}-{high}" for low, high in entry.ports),
+            ports=ports(entry.ports),
             sources=tuple(str(source) for source in entry.sources if source.version == 4),
             sources6=tuple(str(source) for source in entry.sources if source.version == 6),
             devices=tuple(devices[name] for name in entry.uplinks)
             if len(entry.uplinks) < len(conf.uplinks)
             else (),
-            limit=_limit(entry.limit) if entry.limit else None,
+            limit=limit(entry.limit) if entry.limit else None,
             origin=str(entry.origin),
         )
         for number, entry in enumerate(conf.firewall.allow, start=1)
     )
-    return Firewall(allow, conf.firewall.log_drops, tuple(pairs))
-
-
-def _limit(limit: config.Limit) -> Limit:
-    refill_s = -(-limit.burst * UNIT_S[limit.unit] // limit.rate)
-    forget_s = min(max(refill_s, 60), FORGET_MOST_S)
-    return Limit(f"{limit.rate}/{limit.unit}", limit.burst, limit.per_source, forget_s)
+    return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(pairs))
 
 
 def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:

@@ -38,15 +38,25 @@ class Rejected(Exception):
         super().__init__(name)
         self.name = name
         self.text = text
-        self.problems = tuple(sorted(dict.fromkeys(problems), key=_order))
+        self.problems = in_order(problems)
 
     def report(self) -> str:
         """Every problem with its line, a caret and a hint; ends with a newline."""
-        lines = LINE_BREAK.split(self.text)
-        return "".join(_render(self.name, lines, problem) for problem in self.problems)
+        return report(self.name, self.text, self.problems)
 
     def __str__(self) -> str:
         return self.report().rstrip("\n")
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Each problem once, sorted by place."""
+    return tuple(sorted(dict.fromkeys(problems), key=_order))
+
+
+def report(name: str, text: str, problems: Iterable[Problem]) -> str:
+    """Problems of the file `name` as people read them; ends with a newline if there are any."""
+    lines = LINE_BREAK.split(text)
+    return "".join(_render(name, lines, problem) for problem in problems)
 
 
 def dotted(path: Path) -> str:

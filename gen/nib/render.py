@@ -43,10 +43,11 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD) -> Files:
     files: dict[str, str | Link] = {
         "nib/nib.nft": fill(
             "nftables/nib.nft.j2",
+            table="nib",
             state=render_state(plan, everything(plan)),
             runs=runs,
         ),
-        "nib/stopped.nft": fill("nftables/stopped.nft.j2"),
+        "nib/stopped.nft": fill("nftables/stopped.nft.j2", table="nib_stopped"),
         "nib/plan.json": plans.to_json(plan),
         "sysctl.d/05-nib.conf": fill("systemd/sysctl.conf.j2"),
         "systemd/networkd.conf.d/05-nib.conf": fill("networkd/networkd.conf.j2"),
@@ -66,10 +67,21 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD) -> Files:
             "networkd/uplink.network.j2",
             uplink=uplink,
             rules=[rule for rule in plan.rules if rule.device == uplink.device],
+            routes=[route for route in plan.routes if route.device == uplink.device],
+            modems=[modem for modem in plan.modems if modem.device == uplink.device],
         )
+    for modem in plan.modems:
+        if modem.extra:
+            files[f"{NETWORK}/05-nib-{modem.name}-modem.network"] = fill(
+                "networkd/modem.network.j2", modem=modem, modems=[modem]
+            )
     for lan in plan.lans:
         if lan.addresses:
-            files[f"{NETWORK}/05-nib-{lan.name}.network"] = fill("networkd/lan.network.j2", lan=lan)
+            files[f"{NETWORK}/05-nib-{lan.name}.network"] = fill(
+                "networkd/lan.network.j2",
+                lan=lan,
+                routes=[route for route in plan.routes if route.device == lan.device],
+            )
     return dict(sorted(files.items()))
 
 

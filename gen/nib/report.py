@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from nib.plan import Allow, Family, FlowRule, Plan, Probe, Sticky, Uplink
+from nib.plan import Allow, Family, FlowRule, Forward, Limit, Plan, Probe, Sticky, Uplink
 from nib.state import carriers, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 
@@ -19,6 +19,9 @@ def plan_report(plan: Plan) -> str:
         *([("policies", _policies(plan))] if len(plan.policies) > 1 or plan.flow_rules else []),
         *([("rules, the first that matches", _rules(plan))] if plan.flow_rules else []),
         ("firewall", _firewall(plan)),
+        *([("forwards", _forwards(plan))] if plan.firewall and plan.firewall.forwards else []),
+        *([("routes", _routes(plan))] if plan.routes else []),
+        *([("modems", _modems(plan))] if plan.modems else []),
         ("probes", _probes(plan)),
     ]
     return "\n".join(f"{title}\n{_indented(body)}" for title, body in sections)
@@ -174,16 +177,66 @@ def _firewall(plan: Plan) -> str:
 
 def _opening(plan: Plan, allow: Allow) -> tuple[str, str, str, str]:
     names = {uplink.device: uplink.name for uplink in plan.uplinks}
-    limit = "no limit"
-    if allow.limit:
-        per = " per source" if allow.limit.per_source else ""
-        limit = f"{allow.limit.rate}{per}, {allow.limit.burst} at once"
     return (
         f"{allow.protocol} {', '.join(allow.ports)}",
         ", ".join((*allow.sources, *allow.sources6)) or "anywhere",
         ", ".join(names[device] for device in allow.devices) or "every uplink",
-        limit,
+        _limit(allow.limit),
     )
+
+
+def _limit(limit: Limit | None) -> str:
+    if limit is None:
+        return "no limit"
+    return f"{limit.rate}{' per source' if limit.per_source else ''}, {limit.burst} at once"
+
+
+def _forwards(plan: Plan) -> str:
+    assert plan.firewall
+    head = ("port", "to", "from", "on", "at most")
+    return columns(head, [_passed(plan, forward) for forward in plan.firewall.forwards])
+
+
+def _passed(plan: Plan, forward: Forward) -> tuple[str, str, str, str, str]:
+    on = [u.name for u in plan.uplinks if u.device not in forward.except_devices]
+    host = forward.to if forward.family == 4 else f"[{forward.to}]"
+    return (
+        f"{'+'.join(forward.protocols)} {', '.join(forward.ports)}",
+        f"{host}:{forward.to_port}" if forward.to_port else forward.to,
+        ", ".join(forward.sources) or "anywhere",
+        ", ".join(on) if forward.except_devices else "every uplink",
+        _limit(forward.limit),
+    )
+
+
+def _routes(plan: Plan) -> str:
+    names = {item.device: item.name for item in plan.uplinks}
+    names |= {item.device: item.name for item in plan.lans}
+    rows = [
+        (
+            route.to,
+            f"via {route.via}" if route.via else "directly",
+            f"in {names[route.device]}",
+            "masqueraded" if route.masquerade else "",
+        )
+        for route in plan.routes
+    ]
+    return columns((), rows)
+
+
+def _modems(plan: Plan) -> str:
+    names = {lan.device: lan.name for lan in plan.lans}
+    rows = [
+        (
+            modem.name,
+            modem.address,
+            f"by {modem.device}",
+            f"as {modem.own}" if modem.own else "",
+            f"from {', '.join(names[device] for device in modem.visitors) or 'the router alone'}",
+        )
+        for modem in plan.modems
+    ]
+    return columns((), rows)
 
 
 def _probes(plan: Plan) -> str:

@@ -17,11 +17,10 @@ from nib.document import Document, Path, Problem, shown
 # Words of the configuration that are fixed but not built; `*` is any name or index.
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"routes", "notify", "hooks", "ipv6"}),
-    ("uplinks", "*"): frozenset({"bandwidth", "metered", "mtu", "modem", "netdev"}),
+    (): frozenset({"notify", "ipv6"}),
+    ("uplinks", "*"): frozenset({"bandwidth", "metered", "netdev"}),
     ("lans", "*"): frozenset({"dhcp_server", "mtu", "netdev"}),
     ("rules", "*", "match"): frozenset({"time"}),
-    ("firewall",): frozenset({"forwards"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
 }
@@ -37,6 +36,11 @@ _SYNONYMS = {
     "addresses": "address",
     "gw": "gateway",
     "via": "gateway",
+    "gateway": "via",
+    "destination": "to",
+    "host": "to",
+    "snat": "masquerade",
+    "nat": "masquerade",
     "metric": "tier",
     "priority": "tier",
     "share": "weight",
@@ -58,6 +62,7 @@ _TYPES = {
     "array": "a list",
     "string": "text",
     "integer": "a whole number",
+    "boolean": "true or false",
 }
 
 

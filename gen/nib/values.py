@@ -98,6 +98,28 @@ def address(text: str) -> Address:
     return IPv4Address(text)
 
 
+def endpoint(text: str) -> tuple[Address, int | None]:
+    """An address and the port behind it, if there is one: `192.168.10.20:8080`, `[fd00::20]:80`."""
+    if text.startswith("["):
+        bare, _, rest = text[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        if not _is_ipv6(bare) or colon not in ("", ":"):
+            hint = "brackets are for an IPv6 address with a port: '[fd00::20]:8080'"
+            raise Wrong(f"{shown(text)} is not an IP address", hint)
+    elif _is_ipv6(text):
+        bare, colon, port = text, "", ""
+    else:
+        bare, colon, port = text.partition(":")
+    if not colon:
+        return address(bare), None
+    if re.fullmatch(r"[0-9]+-[0-9]+", port):
+        hint = f"write '{bare}': without a port behind it every port keeps its number"
+        raise Wrong(f"{shown(text)} has a range behind the address", hint)
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise Wrong(f"the port of {shown(text)} must be between 1 and 65535")
+    return address(bare), int(port)
+
+
 def interface(text: str, words: tuple[str, ...]) -> Interface:
     """An own address with its prefix length; `words` could have stood here instead."""
     bare, slash, prefix = text.partition("/")
@@ -244,7 +266,8 @@ def port_range(value: int | str) -> tuple[int, int]:
     if isinstance(value, int | float):
         return int(value), int(value)
     if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", value):
-        hint = "a service has a key of its own: 'service: ssh'" if value.isalpha() else ""
+        hint = "write its number, or in 'allow' a service like 'service: ssh'"
+        hint = hint if value.isalpha() else ""
         raise Wrong(f"must be a port or a range like 10000-20000, not {shown(value)}", hint)
     first, _, last = value.partition("-")
     low, high = int(first), int(last or first)

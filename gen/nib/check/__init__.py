@@ -5,13 +5,15 @@ from typing import Any
 
 from nib import values
 from nib.check.firewall import read_firewall
+from nib.check.modems import read_modems
 from nib.check.policies import read_policies, read_rules
 from nib.check.probes import check_common
 from nib.check.reach import check_reach
 from nib.check.reader import Reader
+from nib.check.routes import read_routes
 from nib.check.sets import Listings, read_sets
 from nib.check.uplinks import read_lan, read_uplink
-from nib.config import Config, Mode
+from nib.config import Config, Hooks, Mode
 from nib.document import Document, Rejected
 from nib.shape import shape
 
@@ -38,29 +40,41 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     made_uplinks = [read_uplink(reader, name, uplink or {}) for name, uplink in uplinks.items()]
     made_lans = [read_lan(reader, name, lan or {}) for name, lan in lans.items()]
     forwarding = _forwarding(reader, tuple(uplinks), tuple(lans))
+    done_uplinks = tuple(uplink for uplink in made_uplinks if uplink)
+    done_lans = tuple(lan for lan in made_lans if lan)
+    modems = read_modems(reader, forwarding, tuple(lans))
+    routes = read_routes(reader, done_uplinks, done_lans)
     sets = read_sets(reader, listings)
     policies = read_policies(reader, uplinks, mask)
     rules = read_rules(reader, sets, policies, uplinks, lans)
-    firewall = read_firewall(reader, tuple(uplinks))
+    firewall = read_firewall(reader, done_uplinks, done_lans, routes)
+    hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
     reader.facts.marks(mask, uplinks)
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)
-    if mask is None or None in made_uplinks:
+    if mask is None or hooks is None or None in made_uplinks:
         return None
     config = Config(
         mode=Mode(reader.data["mode"]),
-        uplinks=tuple(uplink for uplink in made_uplinks if uplink),
-        lans=tuple(lan for lan in made_lans if lan),
+        uplinks=done_uplinks,
+        lans=done_lans,
         forwarding=forwarding,
         sets=sets,
         policies=policies,
         rules=tuple(rules.values()),
+        modems=modems,
+        routes=routes,
         firewall=firewall,
+        hooks=Hooks(hooks),
         mask=mask,
     )
     check_reach(reader, config, rules)
     return config
+
+
+def _hook_time(text: str) -> int:
+    return values.duration(text, "1s", "10m")
 
 
 def _forwarding(

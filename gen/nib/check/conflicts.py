@@ -181,7 +181,7 @@ class Facts:
             self.say(late.path, f"the network {network} {how} of {dotted(early.owner)}", hint)
 
     def _gateway(self, path: Path, gateway: Address, addresses: tuple[Interface, ...]) -> None:
-        if _no_host(gateway):
+        if no_host(gateway):
             self.say(path, f"{gateway} cannot be a gateway")
             return
         for own in self.addresses:
@@ -209,7 +209,7 @@ class Facts:
                 self.say(path, f"{gateway} is the {kind} address of {network}")
 
     def _target(self, path: Path, target: Address) -> None:
-        if _no_host(target):
+        if no_host(target):
             hint = "choose an address beyond the provider, like 1.1.1.1"
             self.say(path, f"{target} cannot be a target", hint)
             return
@@ -226,7 +226,8 @@ class Facts:
                 return
 
 
-def _no_host(address: Address) -> bool:
+def no_host(address: Address) -> bool:
+    """Loopback, multicast, broadcast, `::` or 0.0.0.0/8: nothing to send a packet on to."""
     number = int(address)
     if address.is_loopback or address.is_multicast or address.is_unspecified:
         return True

@@ -1,65 +1,35 @@
-"""The packet filter: who may reach the router."""
+"""The packet filter: who may reach the router, and whom it passes on."""
 
-from typing import Any
+from collections.abc import Iterable
 
-from nib import values
+from nib.check.forwards import conflicts, networks_behind, read_forward
+from nib.check.openings import read_allow
 from nib.check.reader import Reader
-from nib.config import Allow, Firewall, Limit, Origin
-from nib.document import Path, dotted
-from nib.services import SERVICES
+from nib.config import Allow, Firewall, Forward, Lan, Route, Uplink
+from nib.document import Path
 
 
-def read_firewall(reader: Reader, uplinks: tuple[str, ...]) -> Firewall | None:
+def read_firewall(
+    reader: Reader, uplinks: Iterable[Uplink], lans: Iterable[Lan], routes: Iterable[Route]
+) -> Firewall | None:
+    """`uplinks`, `lans` and `routes` are those that could be read."""
     firewall = reader.data["firewall"]
     if firewall == "off":
         return None
-    entries = firewall["allow"] or []
-    allow: list[Allow] = []
-    for i, entry in enumerate(entries):
-        allow += _allow(reader, ("firewall", "allow", i), entry or {}, uplinks)
-    return Firewall(tuple(allow), firewall["log"] == "drops")
-
-
-def _allow(
-    reader: Reader, path: Path, entry: dict[str, Any], uplinks: tuple[str, ...]
-) -> list[Allow]:
-    _complete(reader, path, entry)
-    ports = reader.ports((*path, "port"), entry.get("port"))
-    source = entry.get("source") or []
-    texts = [source] if isinstance(source, str) else source
-    source_path = (*path, "source")
-    for i, text in enumerate(texts):
-        one = source_path if isinstance(source, str) else (*source_path, i)
-        reader.attempt(one, values.network, text)
-    names = entry.get("uplinks") or []
-    by = reader.members((*path, "uplinks"), names, {":uplinks": uplinks})
-    limit = _limit(reader, entry.get("limit") or {})
-    if reader.problems:
-        return []
-    pairs = SERVICES.get(entry.get("service", ""), ((entry.get("protocol", ""), ports),))
-    origin = Origin(dotted(path))
-    sources = values.sources(texts)
-    return [Allow(name, ranges, sources, by, limit, origin) for name, ranges in pairs]
-
-
-def _complete(reader: Reader, path: Path, entry: dict[str, Any]) -> None:
-    """An entry says either `service` or `protocol` and `port`."""
-    if not entry:
-        return
-    keys = entry.keys() & {"service", "protocol", "port"}
-    either = "give either a service, or a protocol and a port"
-    if "service" in keys and len(keys) > 1:
-        other = min(keys - {"service"}, key=lambda key: key == "port")
-        reader.say((*path, other), f"'{other}' cannot stand beside 'service'", either)
-    elif keys in ({"protocol"}, {"port"}):
-        other = "port" if "protocol" in keys else "protocol"
-        reader.say(path, f"missing key '{other}'", f"'{min(keys)}' needs it")
-    elif not keys:
-        reader.say(path, "missing key 'service'", either)
-
-
-def _limit(reader: Reader, limit: dict[str, Any]) -> Limit | None:
-    if limit.get("rate") is None:
-        return None
-    rate, _, unit = limit["rate"].partition("/")
-    return Limit(int(rate), unit, int(limit["burst"]), limit["per"] == "source")
+    names = tuple(reader.data.get("uplinks") or {})
+    allow: list[tuple[Path, Allow]] = []
+    for i, entry in enumerate(firewall["allow"] or []):
+        path: Path = ("firewall", "allow", i)
+        allow += [(path, one) for one in read_allow(reader, path, entry or {}, names)]
+    forwards: list[tuple[Path, Forward]] = []
+    for i, entry in enumerate(firewall["forwards"] or []):
+        path = ("firewall", "forwards", i)
+        if forward := read_forward(reader, path, entry or {}, names):
+            forwards.append((path, forward))
+    said = allow if ("firewall", "allow") in reader.document.keys else []
+    behind = networks_behind(routes, lans)
+    without6 = frozenset(uplink.name for uplink in uplinks if not uplink.ipv6)
+    for conflict in conflicts(forwards, said, reader.facts.addresses, behind, without6):
+        reader.say(*conflict)
+    log = firewall["log"] == "drops"
+    return Firewall(tuple(one for _, one in allow), tuple(one for _, one in forwards), log)

@@ -61,13 +61,18 @@ class Reader:
             elif name in known:
                 result[name] = None
             elif name is not None:
-                what = "uplink or lan" if ":lans" in kinds else "uplink"
+                what = " or ".join(kind[1:-1] for kind in kinds)
                 hint = near(name, [*known, *kinds])
                 if not hint and known:
                     hint = f"there is {some(known)}"
                 self.say((*path, i), f"no {what} is called {shown(name)}", hint)
             seen.add(name)
-        if group and not result and kinds[":uplinks"] and all(name in kinds for name in group):
+        if (
+            group
+            and not result
+            and kinds.get(":uplinks", True)
+            and all(name in kinds for name in group)
+        ):
             self.say(path, "names nothing: there are no lans", "add a lan or remove this group")
         return tuple(result)
 

@@ -20,6 +20,9 @@ from nib.config import (
 )
 from nib.document import Path, dotted
 
+LEAST_MTU6 = 1280
+"""RFC 8200, section 5; the kernel takes IPv6 off a device that has less."""
+
 
 def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | None:
     path: Path = ("uplinks", name)
@@ -30,7 +33,10 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
     probe = read_probe(reader, name, uplink.get("probe") or {})
     if device is None or address is None or probe is None:
         return None
-    pinned = uplink.get("id")
+    pinned, mtu = uplink.get("id"), uplink.get("mtu")
+    if mtu is not None and mtu < LEAST_MTU6 and ipv6:
+        sentence = f"IPv6 needs packets of at least {LEAST_MTU6} bytes, not {mtu}"
+        reader.say((*path, "mtu"), sentence, "say 'ipv6: off' for this uplink")
     return Uplink(
         name=name,
         device=device,
@@ -41,6 +47,7 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
         weight=int(uplink["weight"]),
         tier=int(uplink["tier"]),
         pinned_id=None if pinned is None else int(pinned),
+        mtu=None if mtu is None else int(mtu),
         probe=probe,
         origin=Origin(dotted(path)),
     )

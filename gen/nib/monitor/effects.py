@@ -62,7 +62,11 @@ class Effects:
             case LoadState(text):
                 await self._load(text, self._state_file)
             case LoadTable(text):
-                await self._load(text, self._table_file)
+                try:
+                    await self._load(text, self._table_file)
+                except EffectError:
+                    await self._close()
+                    raise
             case SetBalance(family, hops):
                 await self._set_balance(family, hops)
             case AddDefault(default):
@@ -92,6 +96,16 @@ class Effects:
             raise
         with self._tables.own():
             await nft(file)
+
+    async def _close(self) -> None:
+        """A router whose table is gone and cannot return (a broken fragment) is closed, not open.
+
+        Where there is a table, of the one kind or the other, `create` fails and nothing happens.
+        """
+        stopped = self._table_file.with_name("stopped.nft")
+        text = f'create table inet nib\ncreate table inet nib_stopped\ninclude "{stopped}"\n'
+        with contextlib.suppress(EffectError), self._tables.own():
+            await nft(Path("-"), text)
 
     async def _set_balance(self, family: Family, hops: tuple[NextHop, ...]) -> None:
         table = self._plan.balance_table

@@ -53,7 +53,7 @@ async def look(ipr: Any, plan: Plan) -> Facts:
     addresses: dict[int, list[tuple[Family, str]]] = {index: [] for index in links}
     for family in plan.families:
         async for entry in await ipr.addr("dump", family=FAMILIES[family]):
-            if entry["index"] in addresses and (family == 4 or _usable(entry)):
+            if entry["index"] in addresses and _usable(entry):
                 local = entry.get("local") or entry.get("address")
                 addresses[entry["index"]].append((family, str(local)))
     devices = tuple(
@@ -98,7 +98,7 @@ async def look(ipr: Any, plan: Plan) -> Facts:
 
 
 def _usable(entry: Any) -> bool:
-    """Whether others can answer to an IPv6 address: a link-local one is no address here."""
+    """Whether the world can answer to an address: one for the link alone is none here."""
     flags = entry.get("flags") or 0
     return entry["scope"] != RT_SCOPE_LINK and not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
 

@@ -1,0 +1,126 @@
+"""The options of balance.conf: the mode, and what the link monitor was told."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from nib.importer.conf import Conf, Word
+from nib.importer.draft import Draft
+from nib.problem import Path, shown
+from nib.shape import near
+
+_PROBE: Path = ("probe",)
+_NOTIFY: Path = ("notify",)
+_HOOKS: Path = ("hooks",)
+
+_MONITOR_ACTS = "nib-monitor acts by itself, and there are no hooks yet"
+_LOSS = "nib does not judge by a share of lost probes yet; 'fall' and 'rise' count them in a row"
+_NO_BURST = "nib probes at its usual pace from the start, which needs no acceleration"
+
+_WITHOUT: dict[str, tuple[Path, str]] = {
+    "max_packet_loss": (_PROBE, _LOSS),
+    "min_packet_loss": (_PROBE, _LOSS),
+    "check_arp": (_PROBE, "nib pings; targets that are asked by ARP are not supported yet"),
+    "ttl": (_PROBE, "the probes of nib have the system's TTL"),
+    "startup_acceleration": (_PROBE, _NO_BURST),
+    "startup_burst_pkts": (_PROBE, _NO_BURST),
+    "startup_burst_interval": (_PROBE, _NO_BURST),
+    "status": (_PROBE, "nib-monitor starts from what it last knew"),
+    "sourceip": (_PROBE, "each probe has the address of its own uplink"),
+    "device": (_PROBE, "each probe is bound to the device of its own uplink"),
+    "debug": (_PROBE, "nib-monitor's log has no levels: journalctl -u nib-monitor"),
+    "warn_email": (_NOTIFY, "nib sends no mail yet; 'nib status' ends with 1 when one is down"),
+    "long_down_email": (_NOTIFY, "nib sends no mail yet, and to one address only when it does"),
+    "long_down_time": (_NOTIFY, "nib does not tell long outages from short ones yet"),
+    "unknown_up_notify": (_NOTIFY, "nib sends no mail yet"),
+    "eventscript": (_HOOKS, _MONITOR_ACTS),
+    "long_down_eventscript": (_HOOKS, _MONITOR_ACTS),
+    "notifyscript": (_HOOKS, _MONITOR_ACTS),
+    "long_down_notifyscript": (_HOOKS, _MONITOR_ACTS),
+    "queue": (_HOOKS, _MONITOR_ACTS),
+}
+"""Options without an equivalent: where their comment belongs, and why there is none."""
+
+# The name that Net-ISP-Balance's manual gave an option that its monitor called otherwise.
+_MISNAMED = {"max_successive_pkts_recvd": "min_successive_pkts_rcvd"}
+
+
+def translate_mode(conf: Conf, to: Draft) -> bool:
+    """Fill in `mode`; whether it is failover."""
+    word = conf.options.get("mode")
+    failover = word is not None and "failover" in word.text.lower()
+    to.data["mode"] = "failover" if failover else "balance"
+    if word and word.text not in ("failover", "balanced", ""):
+        meant = "failover" if failover else "balanced"
+        message = f"the mode {shown(word.text)} meant {meant} to Net-ISP-Balance"
+        to.notes.note(word.spot, ("mode",), message, near(word.text, ("failover", "balanced")))
+    return failover
+
+
+def translate_options(conf: Conf, to: Draft) -> None:
+    """Fill in `probe` out of the monitor's options, and tell of those that have no equivalent."""
+    probe: dict[str, Any] = {}
+    for option, word in conf.options.items():
+        if option == "mode":
+            continue
+        name = _MISNAMED.get(option, option)
+        if name != option:
+            message = f"Net-ISP-Balance's manual says {option}, its monitor only knew {name}"
+            to.notes.note(word.spot, _PROBE, message)
+        if name in _NUMBERS:
+            _number(name, word, probe, to)
+        elif name == "checkip":
+            message = "never meant anything, because each service has a ping target of its own"
+            to.notes.note(word.spot, _PROBE, message)
+        elif name in _WITHOUT:
+            path, why = _WITHOUT[name]
+            if word.text:
+                to.notes.left_out(word.spot, path, why)
+        else:
+            message = f"there is no option {shown(name)}; its monitor refused to start with it"
+            hint = near(name, ("mode", "forwarding_group", *_NUMBERS, *_WITHOUT))
+            to.notes.left_out(word.spot, _PROBE, message, hint)
+    if probe:
+        to.data["probe"] = probe
+
+
+def _milliseconds(number: int) -> str:
+    units = (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
+    return next(f"{number // size}{unit}" for unit, size in units if number % size == 0)
+
+
+_NUMBERS: dict[str, tuple[str, int, int, Callable[[int], object]]] = {
+    "interval_ms": ("interval", 100, 3_600_000, _milliseconds),
+    "timeout_ms": ("timeout", 50, 60_000, _milliseconds),
+    "max_successive_pkts_lost": ("fall", 1, 100, int),
+    "min_successive_pkts_rcvd": ("rise", 1, 100, int),
+}
+"""Options that are keys of `probe`: the key, its least and its greatest value, and its form."""
+
+
+def _number(name: str, word: Word, probe: dict[str, Any], to: Draft) -> None:
+    key, least, most, form = _NUMBERS[name]
+    if not re.fullmatch(r"[0-9]{1,9}", word.text):
+        message = f"{name} needs a whole number, not {shown(word.text)}"
+        to.notes.left_out(word.spot, _PROBE, message)
+        return
+    number = int(word.text)
+    fitting = max(least, min(most, number))
+    if fitting != number:
+        message = f"probe.{key} takes {form(least)} to {form(most)}; it becomes {form(fitting)}"
+        to.notes.note(word.spot, _PROBE, message)
+    probe[key] = form(fitting)
+    to.spots["probe", key] = word.spot
+
+
+def common_targets(to: Draft) -> None:
+    """Say the ping target once, where all uplinks have the same."""
+    uplinks: dict[str, dict[str, Any]] = to.data.get("uplinks", {})
+    targets = [uplink.get("probe", {}).get("targets") for uplink in uplinks.values()]
+    if len(targets) > 1 and targets[0] and all(one == targets[0] for one in targets):
+        for uplink in uplinks.values():
+            del uplink["probe"]
+        to.spots["probe", "targets"] = to.spots["uplinks", next(iter(uplinks))]
+        to.data["probe"] = {"targets": targets[0], **to.data.get("probe", {})}
+        hint = "more targets, of more operators, tell a dead line from one target's bad day"
+        to.explain((*_PROBE, "targets"), hint)

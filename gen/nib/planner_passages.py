@@ -1,0 +1,111 @@
+"""The planner's part for what leads through: forwards, routes, modems, segment sizes."""
+
+from collections.abc import Iterable
+
+from nib import config
+from nib.config import Config, Static
+from nib.plan import Family, Forward, Limit, Modem, Route, Segment, Uplink
+
+UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+# nft refuses time-outs of a few years, and nobody waits for that.
+FORGET_MOST_S = 365 * 86400
+
+HEADERS: dict[Family, int] = {4: 40, 6: 60}
+"""Bytes of a packet that are not TCP's data: the headers of IP and of TCP, without options."""
+
+
+def forwards(conf: Config) -> tuple[Forward, ...]:
+    """The firewall's forwards with their names, as nft will have them."""
+    assert conf.firewall
+    return tuple(
+        _forward(conf, number, forward)
+        for number, forward in enumerate(conf.firewall.forwards, start=1)
+    )
+
+
+def _forward(conf: Config, number: int, forward: config.Forward) -> Forward:
+    others = tuple(u.device for u in conf.uplinks if u.name not in forward.uplinks)
+    # nft 1.0.6 knows no map from a range to an address with a port
+    joined = forward.to_port is not None and any(low != high for low, high in forward.ports)
+    return Forward(
+        name=f"forward_{number}",
+        family=forward.to.version,
+        mapped=not (others or forward.sources or forward.limit or joined),
+        protocols=forward.protocols,
+        ports=ports(forward.ports),
+        to=str(forward.to),
+        to_port=forward.to_port,
+        sources=tuple(str(source) for source in forward.sources),
+        except_devices=others,
+        limit=limit(forward.limit) if forward.limit else None,
+        origin=str(forward.origin),
+    )
+
+
+def ports(ranges: Iterable[tuple[int, int]]) -> tuple[str, ...]:
+    """As nft writes ports and ranges of them."""
+    return tuple(str(low) if low == high else f"{low}-{high}" for low, high in ranges)
+
+
+def limit(given: config.Limit) -> Limit:
+    """An nft rate, and after how long a source may be forgotten."""
+    refill_s = -(-given.burst * UNIT_S[given.unit] // given.rate)
+    forget_s = min(max(refill_s, 60), FORGET_MOST_S)
+    return Limit(f"{given.rate}/{given.unit}", given.burst, given.per_source, forget_s)
+
+
+def routes(conf: Config) -> tuple[Route, ...]:
+    """The routes by device; what leaves by an uplink is masqueraded in any case."""
+    everybody: list[config.Uplink | config.Lan] = [*conf.uplinks, *conf.lans]
+    owners = {owner.name: owner for owner in everybody}
+    lans = {lan.name for lan in conf.lans}
+    written = tuple(
+        Route(
+            family=route.to.version,
+            to=str(route.to),
+            via=str(route.via) if route.via else None,
+            onlink=bool(route.via) and not isinstance(owners[route.owner].address, Static),
+            device=owners[route.owner].device,
+            masquerade=route.masquerade and route.owner in lans,
+            origin=str(route.origin),
+        )
+        for route in conf.routes
+    )
+    pages = tuple(
+        Route(4, f"{modem.address}/32", None, False, modem.device, False, str(modem.origin))
+        for modem in conf.modems
+        if modem.own is None
+    )
+    return written + pages
+
+
+def modems(conf: Config) -> tuple[Modem, ...]:
+    """The modems' pages, and by which devices their visitors come."""
+    uplinks = {uplink.device for uplink in conf.uplinks}
+    lans = {lan.name: lan.device for lan in conf.lans}
+    return tuple(
+        Modem(
+            name=modem.uplink,
+            device=modem.device,
+            extra=modem.device not in uplinks,
+            address=str(modem.address),
+            own=str(modem.own) if modem.own else None,
+            visitors=tuple(lans[name] for name in modem.lans),
+            origin=str(modem.origin),
+        )
+        for modem in conf.modems
+    )
+
+
+def segments(uplinks: Iterable[Uplink]) -> tuple[Segment, ...]:
+    """For each MTU that was given: what fits, and through which devices."""
+    found: dict[tuple[Family, int], list[str]] = {}
+    for uplink in uplinks:
+        for family in uplink.families:
+            if uplink.mtu is not None:
+                size = uplink.mtu - HEADERS[family]
+                found.setdefault((family, size), []).append(uplink.device)
+    return tuple(
+        Segment(family, size, tuple(devices)) for (family, size), devices in sorted(found.items())
+    )

@@ -1,0 +1,1 @@
+$B->force_route(NORTH => '-p tcp --dport 25');

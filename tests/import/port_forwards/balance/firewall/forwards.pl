@@ -1,0 +1,11 @@
+my $web  = '10.9.0.20';
+my @many = (5060, 5061);
+$B->forward(80  => $web);
+$B->forward(443 => $web);
+$B->forward(8022 => "$web:22");
+$B->forward(53 => '10.9.0.53', 'tcp', 'udp');
+$B->forward($_ => '10.9.0.60', 'udp') for @many;
+$B->forward('30000:30100' => '10.9.0.61', 'udp');
+$B->forward_with_snat(993 => '10.9.0.25:993');
+$B->forward(http => 'intranet');
+$B->forward(47 => '10.9.0.70', 'gre');
