@@ -295,3 +295,19 @@ def test_nothing_stays(suite: str, end: signal.Signals | None) -> None:
     assert (
         tag not in subprocess.run(["ip", "netns"], capture_output=True, check=True).stdout.decode()
     )
+
+
+def test_the_demonstration(suite: str) -> None:
+    """Told to its end: what it shows is what it promises."""
+    demo = Path(__file__).parent / "lab" / "demo"
+    told = subprocess.run(
+        [demo, suite],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHON": sys.executable},
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "one on dsl noticed nothing" in told.stdout
+    assert "packets that left with the other provider's address: 0\n" in told.stdout
