@@ -5,7 +5,7 @@ from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import private
@@ -187,6 +187,7 @@ def flow_rules(draw: st.DrawFn) -> FlowRule:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(flow_rules(), max_size=12))
 def test_runs_change_no_decision(rules: list[FlowRule]) -> None:
     """Within a run no flow matches two rules, so that their order says nothing."""
