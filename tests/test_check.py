@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 import samples
 from nib.check import check
+from nib.check.sets import Listed, files_of
 from nib.config import Config, Dhcp, External, Limit, Mode, Static
 from nib.document import Document, Rejected, parse
 from nib.services import SERVICES
@@ -28,8 +29,15 @@ def read(text: str) -> Config:
 
 
 def refused(raw: bytes) -> Rejected:
+    """What a file named /etc/nib/NAME.list holds is beside the complaints, if there is one."""
     with pytest.raises(Rejected) as caught:
-        check(parse("balance.yaml", raw))
+        document = parse("balance.yaml", raw)
+        kept = {path: ERRORS / Path(path).name for path in files_of(document)}
+        listings = {
+            path: Listed(file.read_text()) if file.exists() else Listed("", "there is no such file")
+            for path, file in kept.items()
+        }
+        check(document, listings)
     return caught.value
 
 

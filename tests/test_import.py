@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import private
 from nib.check import check
 from nib.document import Rejected, parse
-from nib.host import Wrong
 from nib.importer import SCRIPTS, Imported, Old, translate
 from nib.importer.files import import_file
 from nib.importer.remarks import Kind, Source
@@ -24,13 +23,6 @@ from nib.render import render
 
 CORPUS = Path(__file__).parent / "import"
 NAMES = sorted(path.name for path in CORPUS.iterdir())
-
-# What these cases use is not in balance.yaml yet.
-AWAITED = frozenset(
-    {
-        *("forced_routes", "forced_routes_failover", "hidden_rules"),
-    }
-)
 
 
 @contextmanager
@@ -55,10 +47,6 @@ def compiles(text: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_corpus(name: str, update_golden: bool) -> None:
-    if name in AWAITED:
-        with pytest.raises(Wrong, match="is not supported yet"):
-            imported(name)
-        return
     made = imported(name)
     for kept, answer in (("balance.yaml", made.text), ("report.txt", made.report)):
         if update_golden:
@@ -67,7 +55,7 @@ def test_the_corpus(name: str, update_golden: bool) -> None:
     compiles(made.text)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - AWAITED))
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_left_out_is_told_twice(name: str) -> None:
     """In the report, and as a comment where it belongs; and the exit status knows."""
     made = imported(name)
@@ -232,7 +220,7 @@ def judged(conf: str, shell: str, perl: str) -> None:
     try:
         made = translate(Old(Source("balance.conf", conf), scripts, interfaces=Source("i", shell)))
     except Rejected as rejected:
-        assert AWAITED or rejected.name == "balance.conf", rejected.report()
+        assert rejected.name == "balance.conf", rejected.report()
     else:
         assert check(parse("balance.yaml", made.text.encode()))
         assert all(line.isprintable() for line in made.report.splitlines())

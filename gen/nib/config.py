@@ -19,6 +19,8 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
+Span = tuple[Address, Address]
+"""The first and the last address of a range; both of one family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,71 @@ class Lan:
     device: str
     address: Static | External
     ipv6: bool
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSet:
+    """Addresses under a name; `spans` are sorted and do not touch."""
+
+    name: str
+    spans: tuple[Span, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    """A client's new flows follow its last ones for `for_s` seconds; `pair`: those to one host."""
+
+    pair: bool
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which uplinks flows may use: names in tiers; no `tiers`: all uplinks, in their own.
+
+    `block`: when none of them lives the flows are refused, else they go where the others go.
+    """
+
+    name: str
+    tiers: tuple[tuple[str, ...], ...]
+    block: bool
+    sticky: Sticky | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Spans, and names of sets: one of all these must fit."""
+
+    spans: tuple[Span, ...]
+    sets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a flow must be like.  What is empty or None says nothing; all the rest must fit.
+
+    `protocols` are words of balance.yaml, ports inclusive ranges, `lans` names, `dscp` numbers.
+    """
+
+    source: Addresses | None
+    destination: Addresses | None
+    protocols: tuple[str, ...]
+    sport: tuple[tuple[int, int], ...]
+    dport: tuple[tuple[int, int], ...]
+    lans: tuple[str, ...]
+    dscp: tuple[int, ...]
+    user: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Flows that match use a policy, or an uplink as a policy of its own."""
+
+    match: Match
+    use: str
     origin: Origin
 
 
@@ -203,8 +270,24 @@ class Config:
     uplinks: tuple[Uplink, ...]
     lans: tuple[Lan, ...]
     forwarding: tuple[tuple[str, ...], ...]
+    sets: tuple[AddressSet, ...]
+    policies: tuple[Policy, ...]
+    rules: tuple[Rule, ...]
     modems: tuple[Modem, ...]
     routes: tuple[Route, ...]
     firewall: Firewall | None
     hooks: Hooks
     mask: int
+
+    def may_forward(self, one: str, other: str) -> bool:
+        """Whether a group holds both names."""
+        return any(one in group and other in group for group in self.forwarding)
+
+    def members(self, use: str) -> tuple[str, ...]:
+        """The uplinks that a policy's flows may use; an uplink's own policy has only itself."""
+        policy = next((policy for policy in self.policies if policy.name == use), None)
+        if policy and policy.tiers:
+            return tuple(name for tier in policy.tiers for name in tier)
+        if policy or use == "default":
+            return tuple(uplink.name for uplink in self.uplinks if uplink.weight)
+        return (use,)

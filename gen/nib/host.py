@@ -27,6 +27,8 @@ INTERRUPTED = 130
 DEFAULT_FILES = ("balance.yaml", "/etc/nib/balance.yaml")
 STDIN = "-"
 
+_LISTING_LIMIT = 4 << 20  # bytes; some 250,000 addresses
+
 
 class Wrong(Exception):
     """A wrong argument or a rejected file.  Ends a program with status 2."""
@@ -116,13 +118,16 @@ def load(program: str, file: str | None) -> tuple[str, Config]:
     Always says which file it reads.  Raises Wrong with the whole report.
     """
     from nib.check import check  # noqa: PLC0415 - half of the time to start goes here
+    from nib.check.sets import Listed, files_of  # noqa: PLC0415
     from nib.document import SIZE_LIMIT, Rejected, parse  # noqa: PLC0415
 
     file = _find(file)
     name = "standard input" if file == STDIN else file
     say(f"{program}: reading {name}")
     try:
-        return name, check(parse(name, read(file, SIZE_LIMIT + 1)))
+        document = parse(name, read(file, SIZE_LIMIT + 1))
+        listings = {path: Listed(*_listing(path)) for path in files_of(document)}
+        return name, check(document, listings)
     except Rejected as rejected:
         count = len(rejected.problems)
         ending = "1 problem" if count == 1 else f"{count} problems"
@@ -149,6 +154,20 @@ def read(file: str, most: int) -> bytes:
         raise Refused(f"cannot read {file}: {reason(problem)}") from None
     except ValueError:
         raise Wrong("the name of FILE holds a character that no file name can hold") from None
+
+
+def _listing(path: str) -> tuple[str, str]:
+    """The text of a file that balance.yaml names, or nothing and why it cannot be read."""
+    try:
+        if not Path(path).is_file():
+            return "", "it is no file" if os.path.lexists(path) else "there is no such file"
+        with Path(path).open("rb") as stream:
+            raw = stream.read(_LISTING_LIMIT + 1)
+    except (OSError, ValueError) as problem:
+        return "", reason(problem) if isinstance(problem, OSError) else "no file is called so"
+    if len(raw) > _LISTING_LIMIT:
+        return "", f"it has more than {_LISTING_LIMIT >> 20} MiB"
+    return raw.decode(errors="replace"), ""
 
 
 # -- the system that the files are for -----------------------------------------------------------

@@ -145,11 +145,63 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Sticky:
+    """New flows of a lan's client follow its last one for `for_s` seconds; `pair`: to one host."""
+
+    pair: bool
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
-    """Which uplinks new flows may use: the first tier with a live member carries them."""
+    """Which uplinks new flows may use: the first tier with a live member carries them.
+
+    When nobody in it lives: `stay`, they are spread as if all lived, for there is nothing better;
+    `any`, they go where flows go that no rule names; `block`, they are refused.
+    """
 
     name: str
     tiers: tuple[tuple[Share, ...], ...]
+    when_down: Literal["stay", "any", "block"] = "stay"
+    sticky: Sticky | None = None
+
+    def members(self, plan: "Plan", family: Family) -> tuple[Uplink, ...]:
+        """All of its uplinks that have the family."""
+        uplinks = [plan.uplink(share.uplink) for tier in self.tiers for share in tier]
+        return tuple(uplink for uplink in uplinks if family in uplink.families)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSet:
+    """A named nft set of one family; `elements` are addresses, networks and ranges."""
+
+    name: str
+    family: Family
+    elements: tuple[str, ...]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRule:
+    """A line that sends new flows of one family to a policy; `default` is where others go.
+
+    What is empty says nothing, all the rest must fit: devices that the flow comes in by, addresses
+    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user.
+    """
+
+    family: Family
+    policy: str
+    devices: tuple[str, ...]
+    source: tuple[str, ...]
+    source_set: str | None
+    destination: tuple[str, ...]
+    destination_set: str | None
+    protocols: tuple[str, ...]
+    sport: tuple[str, ...]
+    dport: tuple[str, ...]
+    dscp: tuple[int, ...]
+    user: str | int | None
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +312,9 @@ class Segment:
 class Plan:
     """Everything that is written, loaded and watched.
 
-    `state_file` is where the monitor keeps the run-time state of the nft table; its name carries a
-    hash of the uplinks, so that a state made for others is never included.
+    `policies` begins with `default`.  `state_file` is where the monitor keeps the run-time state of
+    the nft table; its name carries a hash of uplinks and policies, so that a state made for others
+    is never included.
     """
 
     version: int
@@ -272,6 +325,8 @@ class Plan:
     rules: tuple[Rule, ...]
     balance_table: Table
     policies: tuple[Policy, ...]
+    sets: tuple[AddressSet, ...]
+    flow_rules: tuple[FlowRule, ...]
     modems: tuple[Modem, ...]
     routes: tuple[Route, ...]
     segments: tuple[Segment, ...]
@@ -289,6 +344,25 @@ class Plan:
     def families(self) -> tuple[Family, ...]:
         """The families that any uplink has."""
         return tuple(sorted({family for uplink in self.uplinks for family in uplink.families}))
+
+    @property
+    def blocks(self) -> bool:
+        """Whether flows of any policy must leave by no other uplink than theirs."""
+        return any(policy.when_down == "block" for policy in self.policies)
+
+    @property
+    def lan_policies(self) -> tuple[str, ...]:
+        """The policies of lans for what no rule names, each once."""
+        return tuple(dict.fromkeys(lan.policy for lan in self.lans))
+
+    @property
+    def kept_mask(self) -> int:
+        """The bits of its mark that say how a flow goes on."""
+        return self.marks.mask if self.blocks else self.marks.id_mask
+
+    def flow_rules_of(self, family: Family) -> tuple[FlowRule, ...]:
+        """The lines of one family, in their order."""
+        return tuple(rule for rule in self.flow_rules if rule.family == family)
 
     def forward_pairs(self, family: Family) -> tuple[tuple[str, str], ...]:
         """From which device to which the firewall forwards a family: where both have it."""

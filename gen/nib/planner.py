@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from nib import config
+from nib import config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.plan import (
     GENERATED_BY,
@@ -26,7 +26,6 @@ from nib.plan import (
     Priority,
     Probe,
     Rule,
-    Share,
     Table,
     Uplink,
 )
@@ -43,6 +42,8 @@ MAIN_FIRST = Priority(30000)
 MARK_BASE = 30100
 ADDRESS_BASE = 30200
 DEVICE_BASE = 30300
+# Behind the marks' tables, and before any other way out.
+BLOCK = Priority(30199)
 FALL_THROUGH = Priority(30470)
 GUARD = Priority(30480)
 # For a question of nft's: with the local mark a packet has no uplink's default.
@@ -61,23 +62,19 @@ def make_plan(conf: Config) -> Plan:
     )
     uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
     ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
-    policies = [Policy("default", _tiers(conf, conf.uplinks))]
-    lans = []
-    for lan in conf.lans:
-        allowed = [u for u in conf.uplinks if _may_forward(conf, lan.name, u.name)]
-        own = Policy(f"for_{lan.name}", _tiers(conf, allowed))
-        restricted = own.tiers not in ((), policies[0].tiers)
-        policies += [own] if restricted else []
-        lans.append(_lan(lan, own.name if restricted else "default", ipv6))
+    policies = flows.policies(conf)
+    lans = tuple(_lan(lan, flows.of_lan(conf, lan), ipv6) for lan in conf.lans)
     return Plan(
         version=VERSION,
         generated_by=GENERATED_BY,
         marks=marks,
         uplinks=uplinks,
-        lans=tuple(lans),
-        rules=_rules(uplinks, lans, marks),
+        lans=lans,
+        rules=_rules(uplinks, lans, marks, any(p.when_down == "block" for p in policies)),
         balance_table=BALANCE_TABLE,
-        policies=tuple(policies),
+        policies=policies,
+        sets=flows.sets(conf, ipv6),
+        flow_rules=flows.rules(conf, lans, ipv6),
         modems=modems(conf),
         routes=routes(conf),
         segments=segments(uplinks),
@@ -115,10 +112,6 @@ def assign_ids(names: Mapping[str, int | None], last: int) -> dict[str, int]:
         ids[name] = slot + 1
         taken.add(slot + 1)
     return ids
-
-
-def _preference(uplink: config.Uplink) -> tuple[bool, int, int, str]:
-    return (uplink.weight == 0, uplink.tier, -uplink.weight, uplink.name)
 
 
 def _metric(uplink: config.Uplink, number: int, mode: Mode) -> int:
@@ -194,26 +187,9 @@ def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
     )
 
 
-def _may_forward(conf: Config, one: str, other: str) -> bool:
-    return any(one in group and other in group for group in conf.forwarding)
-
-
-def _tiers(conf: Config, members: Iterable[config.Uplink]) -> tuple[tuple[Share, ...], ...]:
-    """In failover mode every uplink is a tier of its own: downstream there is only one mode."""
-    carrying = [uplink for uplink in sorted(members, key=_preference) if uplink.weight]
-    shares = [Share(uplink.name, uplink.weight) for uplink in carrying]
-    match conf.mode:
-        case Mode.FAILOVER:
-            return tuple((share,) for share in shares)
-        case Mode.BALANCE:
-            levels = sorted({uplink.tier for uplink in carrying})
-            return tuple(
-                tuple(s for u, s in zip(carrying, shares, strict=True) if u.tier == level)
-                for level in levels
-            )
-
-
-def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tuple[Rule, ...]:
+def _rules(
+    uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks, blocks: bool
+) -> tuple[Rule, ...]:
     """The ladder of ip rules, in the order of their priorities."""
     families = sorted({family for uplink in uplinks for family in uplink.families})
     rules = [
@@ -253,6 +229,11 @@ def _rules(uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks) -> tupl
                     origin=origin,
                 ),
             ]
+    if blocks:
+        rules += [
+            Rule(family, BLOCK, "lo", mark=marks.block, mask=marks.block, origin="nib")
+            for family in families
+        ]
     # A mark whose table is empty falls through to main; nothing else of a lan's passes the guard.
     # What nft did not mark, or marked as going nowhere near an uplink, was not NATed either: it
     # must not follow main's default out with a private source.
@@ -314,6 +295,6 @@ def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Pol
     facts = (
         marks.mask,
         [(u.name, u.id, u.device, u.families) for u in uplinks],
-        [policy.name for policy in policies],
+        [(policy.name, policy.when_down, policy.sticky is not None) for policy in policies],
     )
     return hashlib.blake2s(json.dumps(facts).encode(), digest_size=4).hexdigest()

@@ -1,8 +1,8 @@
 """The tables that people read: the plan of `nib-gen --show`, the state of `nib status`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from nib.plan import Allow, Family, Forward, Limit, Plan, Probe, Uplink
+from nib.plan import Allow, Family, FlowRule, Forward, Limit, Plan, Probe, Sticky, Uplink
 from nib.state import carriers, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 
@@ -16,6 +16,8 @@ def plan_report(plan: Plan) -> str:
         ("uplinks", _uplinks(plan)),
         ("lans", _lans(plan)),
         ("forwarding", _forwarding(plan)),
+        *([("policies", _policies(plan))] if len(plan.policies) > 1 or plan.flow_rules else []),
+        *([("rules, the first that matches", _rules(plan))] if plan.flow_rules else []),
         ("firewall", _firewall(plan)),
         *([("forwards", _forwards(plan))] if plan.firewall and plan.firewall.forwards else []),
         *([("routes", _routes(plan))] if plan.routes else []),
@@ -102,6 +104,65 @@ def _forwarding(plan: Plan) -> str:
         for source, ends in to.items()
     ]
     return columns((), rows)
+
+
+_WHEN_DOWN = {"stay": "as if all lived", "any": "where others go", "block": "refused"}
+
+
+def _policies(plan: Plan) -> str:
+    rows = [
+        (
+            policy.name,
+            ", then ".join(" + ".join(share.uplink for share in tier) for tier in policy.tiers),
+            _WHEN_DOWN[policy.when_down],
+            _sticky(policy.sticky) if policy.sticky else "-",
+        )
+        for policy in plan.policies
+    ]
+    return columns(("name", "uplinks", "all dead", "sticky"), rows)
+
+
+def _sticky(sticky: Sticky) -> str:
+    return f"by {'pair' if sticky.pair else 'source'} for {duration(sticky.for_s)}"
+
+
+def _rules(plan: Plan) -> str:
+    """A row for each rule; the lines of both families say the same but for the addresses."""
+    uses = {rule.origin: rule.policy for rule in plan.flow_rules}
+    rows = [
+        (origin, "; ".join(_match(plan, rules)), uses[origin])
+        for origin in uses
+        for rules in [[rule for rule in plan.flow_rules if rule.origin == origin]]
+    ]
+    return columns(("rule", "match", "use"), rows)
+
+
+def _match(plan: Plan, rules: Sequence[FlowRule]) -> Iterator[str]:
+    names = {lan.device: lan.name for lan in plan.lans}
+    names |= {one.name: f"@{one.origin.removeprefix('sets.')}" for one in plan.sets}
+    first = rules[0]
+    if first.devices:
+        yield f"lan {', '.join(names[d] for d in _distinct(r.devices for r in rules))}"
+    if first.user is not None:
+        yield f"user {first.user}"
+    if first.protocols:
+        yield ", ".join(first.protocols)
+    if first.dport:
+        yield f"to port {', '.join(first.dport)}"
+    if first.sport:
+        yield f"from port {', '.join(first.sport)}"
+    if first.dscp:
+        yield f"dscp {', '.join(map(str, first.dscp))}"
+    for word, ends in (
+        ("from", [(rule.source, rule.source_set) for rule in rules]),
+        ("to", [(rule.destination, rule.destination_set) for rule in rules]),
+    ):
+        if found := _distinct((names[name],) if name else listed for listed, name in ends):
+            yield f"{word} {', '.join(found)}"
+
+
+def _distinct(groups: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(one for group in groups for one in group))
 
 
 def _firewall(plan: Plan) -> str:

@@ -17,9 +17,10 @@ from nib.document import Document, Path, Problem, shown
 # Words of the configuration that are fixed but not built; `*` is any name or index.
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"sets", "policies", "rules", "notify", "ipv6"}),
+    (): frozenset({"notify", "ipv6"}),
     ("uplinks", "*"): frozenset({"bandwidth", "metered", "netdev"}),
     ("lans", "*"): frozenset({"dhcp_server", "mtu", "netdev"}),
+    ("rules", "*", "match"): frozenset({"time"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
 }
@@ -175,8 +176,8 @@ def _unknown(document: Document, path: Path, key: str, known: list[str]) -> Prob
 
 
 def _general(path: Path) -> Path:
-    """`path` with `*` for the name of an uplink or lan."""
-    named = len(path) > 1 and path[0] in ("uplinks", "lans")
+    """`path` with `*` for the name of an uplink or lan, or for the number of a rule."""
+    named = len(path) > 1 and path[0] in ("uplinks", "lans", "rules")
     return (path[0], "*", *path[2:]) if named else path
 
 

@@ -49,19 +49,21 @@ def slots(shares: Iterable[Share]) -> list[tuple[int, int, str]]:
 def render_state(plan: Plan, live: Live) -> str:
     """The nft commands that make `live` true.
 
-    A policy none of whose uplinks is alive is spread as if all were: there is nothing better, and
-    nft cannot be told to add no element.
+    Of a policy none of whose uplinks is alive: the map is empty, and what stands behind it in the
+    policy's chain decides; or, where there is nothing better, it is spread as if all were alive.
     """
     lines: list[str] = []
+    kept = [(0, "use"), *([(plan.marks.block, "hold")] if plan.blocks else [])]
     for family in sorted(live):
         alive = live[family]
         members = [uplink for uplink in plan.uplinks if family in uplink.families]
         lines += _refill(
             f"restore{family}",
             [
-                f"{uplink.mark:#010x} : goto use_{uplink.name}"
+                f"{uplink.mark | bit:#010x} : goto {chain}_{uplink.name}"
                 for uplink in members
                 if uplink.name in alive
+                for bit, chain in kept
             ]
             + [f"{plan.marks.local:#010x} : accept"],
         )
@@ -74,17 +76,28 @@ def render_state(plan: Plan, live: Live) -> str:
             ],
         )
         for policy in plan.policies:
-            shares = carriers(policy, alive) or carriers(
-                policy, frozenset(uplink.name for uplink in members)
-            )
+            shares = carriers(policy, alive)
+            if policy.when_down == "stay":
+                shares = shares or carriers(policy, frozenset(u.name for u in members))
+            to = {share.uplink: _entrance(policy, share.uplink, family) for share in shares}
             lines += _refill(
                 f"balance_{policy.name}{family}",
                 [
-                    (str(first) if first == last else f"{first}-{last}") + f" : goto new_{uplink}"
+                    (str(first) if first == last else f"{first}-{last}") + f" : goto {to[uplink]}"
                     for first, last, uplink in slots(shares)
                 ],
             )
+            if policy.sticky:
+                marks = [f"{plan.uplink(u).mark:#010x} : goto {chain}" for u, chain in to.items()]
+                lines += _refill(f"stay_{policy.name}{family}", marks)
     return "\n".join(lines) + "\n"
+
+
+def _entrance(policy: Policy, uplink: str, family: Family) -> str:
+    """The chain that gives a new flow of the policy to an uplink."""
+    if policy.sticky:
+        return f"stick_{policy.name}.{uplink}{family}"
+    return f"{'bind' if policy.when_down == 'block' else 'new'}_{uplink}"
 
 
 def _refill(name: str, elements: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Single values of balance.yaml: an address, a port, a time, a device.  Text in, value out."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -12,9 +12,9 @@ from ipaddress import (
     collapse_addresses,
 )
 
-from nib.config import Address, Interface, Network
+from nib.config import Address, Interface, Network, Span
 from nib.problem import shown
-from nib.shape import near, schema
+from nib.shape import listed, near, schema
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
@@ -23,6 +23,20 @@ _DEVICE_BYTES = 15
 
 # Words that mean something else to the kernel (lo; sysctl's all, default) or to networkd.
 _RESERVED_DEVICES = frozenset({".", "..", "lo", "all", "default"})
+
+# Those with ports first.
+PROTOCOLS = ("tcp", "udp", "sctp", "icmp", "gre", "esp", "ah")
+WITH_PORTS = PROTOCOLS[:3]
+
+# RFC 2474, 2597, 3246, 5865, 8622
+DSCP = {
+    "be": 0,
+    "le": 1,
+    "va": 44,
+    "ef": 46,
+    **{f"cs{number}": 8 * number for number in range(8)},
+    **{f"af{high}{low}": 8 * high + 2 * low for high in range(1, 5) for low in range(1, 4)},
+}
 
 
 class Wrong(Exception):
@@ -178,6 +192,58 @@ def network(text: str) -> Network:
     if result.network_address != own:
         raise Wrong(f"{shown(text)} is not the start of its network", f"did you mean '{result}'?")
     return result
+
+
+def span(text: str) -> Span:
+    """An address, a network or a range like `192.0.2.10-192.0.2.20`: its first and last address."""
+    low, dash, high = text.partition("-")
+    if not dash:
+        whole = network(text)
+        return whole.network_address, whole.broadcast_address
+    first, last = address(low.strip()), address(high.strip())
+    if first.version != last.version:
+        raise Wrong(f"the range {shown(text)} is of two families")
+    if int(first) > int(last):
+        raise Wrong(f"the range {shown(text)} runs backwards", f"write '{last}-{first}'")
+    return first, last
+
+
+def spans(read: Collection[Span]) -> tuple[Span, ...]:
+    """The same addresses in order, IPv4 first; what overlaps or touches is made one."""
+    result: list[Span] = []
+    for family in (4, 6):
+        numbers = ((int(low), int(high)) for low, high in read if low.version == family)
+        kind = IPv4Address if family == 4 else IPv6Address
+        result += [(kind(low), kind(high)) for low, high in merged(numbers)]
+    return tuple(result)
+
+
+def protocol(text: str) -> str:
+    """A protocol that a rule can name."""
+    if text in PROTOCOLS:
+        return text
+    if text in ("icmpv6", "ipv6-icmp", "icmp6"):
+        raise Wrong(f"unknown protocol {shown(text)}", "'icmp' is that of both families")
+    hint = near(text, PROTOCOLS) or f"there is {listed(PROTOCOLS)}"
+    raise Wrong(f"unknown protocol {shown(text)}", hint)
+
+
+def dscp(value: int | str) -> int:
+    """The number of a class: 46 of `ef`."""
+    if isinstance(value, int | float):
+        return int(value)
+    if value.lower() in DSCP:
+        return DSCP[value.lower()]
+    hint = near(value, DSCP) or "for instance ef, af41, cs1 or a number from 0 to 63"
+    raise Wrong(f"{shown(value)} is no class of packets", hint)
+
+
+def user(value: int | str) -> int | str:
+    """The name or number of a user, as /etc/passwd can hold it."""
+    if isinstance(value, str) and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", value):
+        hint = f"write {value}, without quotes" if re.fullmatch("[0-9]{1,9}", value) else ""
+        raise Wrong(f"{shown(value)} cannot be the name of a user", hint)
+    return value if isinstance(value, str) else int(value)
 
 
 def by_family(targets: Iterable[Address | None]) -> list[list[Address]]:

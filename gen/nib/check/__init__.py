@@ -1,33 +1,37 @@
 """The meaning of balance.yaml: a Document becomes a Config, or all that is wrong with it."""
 
+from types import MappingProxyType
 from typing import Any
 
 from nib import values
 from nib.check.firewall import read_firewall
 from nib.check.modems import read_modems
+from nib.check.policies import read_policies, read_rules
 from nib.check.probes import check_common
+from nib.check.reach import check_reach
 from nib.check.reader import Reader
 from nib.check.routes import read_routes
+from nib.check.sets import Listings, read_sets
 from nib.check.uplinks import read_lan, read_uplink
 from nib.config import Config, Hooks, Mode
 from nib.document import Document, Rejected
 from nib.shape import shape
 
 
-def check(document: Document) -> Config:
-    """The configuration that the document means.
+def check(document: Document, listings: Listings = MappingProxyType({})) -> Config:
+    """The configuration that the document means; `listings` has each of its `sets.files_of`.
 
     Raises Rejected with every problem: those of the document, of its shape and of its meaning.
     """
     data, problems = shape(document)
     reader = Reader(document, data, problems)
-    config = _config(reader)
+    config = _config(reader, listings)
     if reader.problems or config is None:
         raise Rejected(document.name, document.text, reader.problems)
     return config
 
 
-def _config(reader: Reader) -> Config | None:
+def _config(reader: Reader, listings: Listings) -> Config | None:
     uplinks: dict[str, Any] = reader.data.get("uplinks") or {}
     lans: dict[str, Any] = reader.data["lans"] or {}
     mask = reader.attempt(("marks", "mask"), values.mask, reader.data["marks"]["mask"])
@@ -40,25 +44,33 @@ def _config(reader: Reader) -> Config | None:
     done_lans = tuple(lan for lan in made_lans if lan)
     modems = read_modems(reader, forwarding, tuple(lans))
     routes = read_routes(reader, done_uplinks, done_lans)
+    sets = read_sets(reader, listings)
+    policies = read_policies(reader, uplinks, mask)
+    rules = read_rules(reader, sets, policies, uplinks, lans)
     firewall = read_firewall(reader, done_uplinks, done_lans, routes)
     hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
     reader.facts.marks(mask, uplinks)
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)
-    if reader.problems or mask is None or hooks is None:
+    if mask is None or hooks is None or None in made_uplinks:
         return None
-    return Config(
+    config = Config(
         mode=Mode(reader.data["mode"]),
         uplinks=done_uplinks,
         lans=done_lans,
         forwarding=forwarding,
+        sets=sets,
+        policies=policies,
+        rules=tuple(rules.values()),
         modems=modems,
         routes=routes,
         firewall=firewall,
         hooks=Hooks(hooks),
         mask=mask,
     )
+    check_reach(reader, config, rules)
+    return config
 
 
 def _hook_time(text: str) -> int:

@@ -35,12 +35,16 @@ class Reader:
             self.say(path, wrong.message, wrong.hint)
             return None
 
-    def ports(self, path: Path, port: Any) -> tuple[tuple[int, int], ...]:
-        if isinstance(port, list):
-            read = [self.attempt((*path, i), values.port_range, p) for i, p in enumerate(port)]
+    def each(self, path: Path, read: Callable[[Any], T], given: Any) -> list[T]:
+        """What can be read of one value or a list of them."""
+        if isinstance(given, list):
+            values = [self.attempt((*path, i), read, one) for i, one in enumerate(given)]
         else:
-            read = [self.attempt(path, values.port_range, port)]
-        return values.merged(one for one in read if one)
+            values = [self.attempt(path, read, given)]
+        return [value for value in values if value is not None]
+
+    def ports(self, path: Path, port: Any) -> tuple[tuple[int, int], ...]:
+        return values.merged(self.each(path, values.port_range, port))
 
     def members(
         self, path: Path, group: list[Any], kinds: dict[str, tuple[str, ...]]

@@ -208,9 +208,13 @@ def _usable(world: World) -> Live:
 
 
 def _carrying(plan: Plan, usable: Live, last: Live) -> Live:
-    """`usable`; but where nobody in it would carry, nothing is better than the last state."""
+    """`usable`; but where nobody in it would carry, nothing is better than the last state.
+
+    That is the state of those who carry by default: the others live and die all the same.
+    """
     default = plan.policies[0]
+    members = {share.uplink for tier in default.tiers for share in tier}
     return {
-        family: names if carriers(default, names) else last[family]
+        family: names if carriers(default, names) else names | (last[family] & members)
         for family, names in usable.items()
     }
