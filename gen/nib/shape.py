@@ -101,7 +101,7 @@ def near(word: str, known: Iterable[str]) -> str:
     words = list(known)
     folded = {w.lower(): w for w in words}
     if close := get_close_matches(word.lower(), folded, 1):
-        return f"did you mean '{folded[close[0]]}'?"
+        return f"did you mean {shown(folded[close[0]])}?"
     synonym = _SYNONYMS.get(word.lower())
     return f"did you mean '{synonym}'?" if synonym in words else ""
 
