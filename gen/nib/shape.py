@@ -267,8 +267,8 @@ def _inherit_probe(data: dict[str, Any]) -> None:
     common = data.get("probe") or {}
     for uplink in (data.get("uplinks") or {}).values():
         if uplink is not None:
-            own = {k: v for k, v in (uplink.get("probe") or {}).items() if v is not None}
-            uplink["probe"] = {**copy.deepcopy(common), **own}
+            # what is wrong there becomes the default: the common value stands elsewhere
+            uplink["probe"] = {**copy.deepcopy(common), **(uplink.get("probe") or {})}
 
 
 def _fill(rules: dict[str, Any], data: Any) -> None:
