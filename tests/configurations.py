@@ -80,6 +80,7 @@ def _uplink(random: Random, number: int) -> Data:
     _maybe(random, made, "weight", random.choice([0, 1, 2, 3, 100, 256]))
     _maybe(random, made, "tier", random.choice([1, 1, 1, 2, 3, 100]))
     _maybe(random, made, "probe", _probe(random))
+    _maybe(random, made, "mtu", random.choice([1280, 1492, 9000]))
     return made
 
 
@@ -169,7 +170,29 @@ def _firewall(random: Random, made: Data, _: int) -> Data | str | None:
     _maybe(random, firewall, "log", random.choice(["off", "drops"]))
     allow = [_allow(random, names) for _ in range(random.randint(0, 4))]
     _maybe(random, firewall, "allow", allow)
+    forwards = [_forward(random, number, host, names) for number, host in enumerate(_hosts(made))]
+    _maybe(random, firewall, "forwards", forwards[:10])
     return firewall
+
+
+def _forward(random: Random, number: int, host: str, names: list[str]) -> Data:
+    port = 40_000 + 10 * number
+    made: Data = {
+        "protocol": random.choice(["tcp", "udp", ["tcp", "udp"]]),
+        "port": _one_or_list(random, _some(random, [port, f"{port + 1}-{port + 8}", port + 9])),
+        "to": random.choice([host, f"{host}:8080"]),
+    }
+    _maybe(random, made, "source", _one_or_list(random, ["203.0.113.0/24"]))
+    _maybe(random, made, "uplinks", _some(random, names))
+    _maybe(random, made, "limit", {"rate": "5/minute"})
+    return made
+
+
+def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
+    routes = [{"to": f"172.16.{i}.0/24", "via": host} for i, host in enumerate(_hosts(made))]
+    for route in routes:
+        _maybe(random, route, "masquerade", random.choice([True, False]))
+    return random.choice([None, routes[:10]])
 
 
 def _allow(random: Random, names: list[str]) -> Data:
@@ -177,9 +200,9 @@ def _allow(random: Random, names: list[str]) -> Data:
     if random.random() < 0.5:
         made["service"] = random.choice(list(SERVICES))
     else:
-        low, high = sorted(random.sample(range(1, 65536), 2))
+        low, high = sorted(random.sample(range(1, 40_000), 2))  # what is above is forwarded
         made["protocol"] = random.choice(["tcp", "udp"])
-        made["port"] = _one_or_list(random, [low, f"{low}-{high}", random.randint(1, 65535)])
+        made["port"] = _one_or_list(random, [low, f"{low}-{high}", random.randint(1, 39_999)])
     sources = ["203.0.113.0/24", "203.0.113.7", "2001:db8::/32", "0.0.0.0/0", "::/0"]
     _maybe(random, made, "source", _one_or_list(random, _some(random, sources)))
     _maybe(random, made, "uplinks", random.choice([[":uplinks"], _some(random, names)]))
@@ -205,6 +228,7 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "lans": _lans,
     "forwarding": _forwarding,
     "firewall": _firewall,
+    "routes": _routes,
     "probe": lambda random, _, __: random.choice([None, _probe(random)]),
     "marks": _marks,
 }
@@ -227,6 +251,13 @@ def _has_ipv6(uplink: Data) -> bool:
     if isinstance(uplink["address"], str) and uplink["address"] in ("dhcp", "external"):
         return uplink.get("ipv6") != "off"
     return any(":" in address for address in _list(uplink["address"]))
+
+
+def _hosts(made: Data) -> list[str]:
+    """One in each lan that is large enough."""
+    first = [_list(lan["address"])[0] for lan in made.get("lans", {}).values()]
+    own = [address for address in first if address.endswith(("/16", "/24"))]
+    return [address.partition("/")[0].removesuffix(".1") + ".77" for address in own]
 
 
 def _list(value: Any) -> list[Any]:
