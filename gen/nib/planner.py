@@ -95,7 +95,8 @@ def make_plan(conf: Config) -> Plan:
 def _ordered(conf: Config) -> Config:
     by_name = attrgetter("name")
     uplinks, lans = sorted(conf.uplinks, key=by_name), sorted(conf.lans, key=by_name)
-    return replace(conf, uplinks=tuple(uplinks), lans=tuple(lans))
+    modems = sorted(conf.modems, key=attrgetter("uplink"))
+    return replace(conf, uplinks=tuple(uplinks), lans=tuple(lans), modems=tuple(modems))
 
 
 def split_mask(mask: int) -> Marks:
