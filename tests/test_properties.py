@@ -17,7 +17,7 @@ from nib.plan import Plan, from_json, to_json
 from nib.planner import assign_ids, highest_id
 from nib.render import render
 from nib.state import Live, everything, render_state
-from nib_lab import NibLab, Routers
+from nib_lab import NibLab
 
 SYSTEMDS = (252, 257)
 
@@ -129,28 +129,34 @@ def test_every_nft_takes_it(suite: str) -> None:
 
 
 @pytest.mark.lab
-def test_networkd_has_nothing_to_complain_of(routers: Routers) -> None:
-    """Each follows the one before, as after an edit of balance.yaml."""
-    lab = routers()
-    lab.router.boot()
-    lab.router.run("systemctl stop nib-monitor")  # it has a plan of its own
-    devices = {"wan1", "wan2", "lan1"}  # the lab's own
-    for seed in range(8):
-        random = Random(seed)
-        data = configuration(random, random.choice([1, 2, 4]), random.choice([0, 1, 3]))
-        parts = [*data["uplinks"].values(), *data.get("lans", {}).values()]
-        for device in {part["device"] for part in parts} - devices:
-            peer = f"peer{len(devices)}"
-            lab.router.run(
-                f"ip link add {device} up type veth peer name {peer} && ip link set {peer} up"
-            )
-            devices.add(device)
-        lab.configure(text(data))
-        lab.router.run("networkctl reload")
-        rules = [rule for rule in planned(data).rules if rule.family == 4 and rule.device == "lo"]
-        wanted = {rule.priority for rule in rules}
-        eventually(lambda: priorities(lab) >= wanted)  # noqa: B023
-        assert lab.complaints() == [], data
+def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
+    """Each follows the one before, as after an edit of balance.yaml.
+
+    Only what is said about files counts: systemd 252 drops and adds all rules whenever one changes,
+    and now and then complains of one that is gone already.
+    """
+    with NibLab(suite) as lab:
+        lab.router.boot()
+        lab.router.run("systemctl stop nib-monitor")  # it has a plan of its own
+        devices = {"wan1", "wan2", "lan1"}  # the lab's own
+        for seed in range(8):
+            random = Random(seed)
+            data = configuration(random, random.choice([1, 2, 4]), random.choice([0, 1, 3]))
+            parts = [*data["uplinks"].values(), *data.get("lans", {}).values()]
+            for device in {part["device"] for part in parts} - devices:
+                peer = f"peer{len(devices)}"
+                lab.router.run(
+                    f"ip link add {device} up type veth peer name {peer} && ip link set {peer} up"
+                )
+                devices.add(device)
+            lab.configure(text(data))
+            lab.router.run("networkctl reload")
+            rules = [
+                rule for rule in planned(data).rules if rule.family == 4 and rule.device == "lo"
+            ]
+            wanted = {rule.priority for rule in rules}
+            eventually(lambda: priorities(lab) >= wanted)  # noqa: B023
+            assert [line for line in lab.complaints() if "05-nib" in line] == [], data
 
 
 def priorities(lab: NibLab) -> set[int]:
