@@ -35,14 +35,18 @@ def run(
     )
 
 
-def load(texts: Iterable[str], folder: Path) -> None:
-    """Really load nft texts, one after the other, into one private kernel table."""
+def load(texts: Iterable[str], folder: Path, root: Path = Path("/")) -> None:
+    """Really load nft texts, one after the other, into one private kernel table.
+
+    The nft is that of the system below `root`; another one than this host's needs root's privilege.
+    """
     paths = []
     for number, text in enumerate(texts):
         path = folder / f"{number:04}.nft"
         path.write_text(text, encoding="utf-8")
         paths.append(path)
-    done = run('for file; do nft -f "$file"; done', *paths, network=True)
+    nft = "nft -f -" if root == Path("/") else f"chroot {root} /usr/sbin/nft -f -"
+    done = run(f'for file; do {nft} <"$file"; done', *paths, network=True)
     assert not done.returncode, done.stderr
 
 

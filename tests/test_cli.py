@@ -132,6 +132,16 @@ def test_a_rejected_file_says_everything(tmp_path: Path) -> None:
     assert "adress" in done.stderr and "weight" in done.stderr
 
 
+def test_a_warning_is_said_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "balance.yaml").write_text(samples.TWO + "marks: {mask: 0xff}\n")
+    for arguments in (["--check"], ["--show"], ["--out", "etc"]):
+        done = call(*arguments, cwd=tmp_path)
+        assert done.returncode == 0
+        assert "\nbalance.yaml:6:15: warning: marks.mask: the mask 0x000000ff shares" in done.stderr
+        assert "hint: if any of them runs here" in done.stderr
+        assert "warning" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("file", "status", "says"),
     [

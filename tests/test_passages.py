@@ -154,15 +154,15 @@ def test_a_modem_is_reached_by_its_own_port_and_by_whom_it_is_for(tmp_path: Path
     assert re.findall(r"element inet nib modem_\w+ { (.*) }", table) == [
         '"wan1" . 192.168.100.1',
         '"lan1" . "wan1" . 192.168.100.1',
+        '"eth1" . 10.0.0.1 : 10.0.0.2',
+        '"eth1" . 10.0.0.1',
+        '"lan1" . "eth1" . 10.0.0.1',
         '"wan2" . 192.168.1.254 : 192.168.1.2',
         '"wan2" . 192.168.1.254',
         '"lan1" . "wan2" . 192.168.1.254',
         '"lan2" . "wan2" . 192.168.1.254',
-        '"eth1" . 10.0.0.1 : 10.0.0.2',
-        '"eth1" . 10.0.0.1',
-        '"lan1" . "eth1" . 10.0.0.1',
     ]
-    assert 'elements = { "wan1", "wan2", "ppp0", "eth1" }' in stopped
+    assert 'elements = { "wan1", "ppp0", "wan2", "eth1" }' in stopped
     private.load([table, table, stopped, table], tmp_path)
     private.load([str(samples.files(MODEMS + "firewall: off\n")["nib/nib.nft"])], tmp_path)
 

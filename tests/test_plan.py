@@ -136,7 +136,11 @@ def test_ipv6_is_forwarded_only_where_both_ends_have_it() -> None:
         for source, to in plan.forward_pairs(4)
         if {source, to} <= {"wan1", "wan2", "lan1", "tun0"}
     )
-    assert [lan.announced for lan in plan.lans] == [("fd00:10::/64",), (), ()]
+    assert {lan.name: lan.announced for lan in plan.lans} == {
+        "home": ("fd00:10::/64",),
+        "guests": (),
+        "vpn": (),
+    }
     # but no lan's packets get past the guard, whatever it is said to have
     guarded = {rule.iif for rule in plan.rules if rule.iif and rule.family == 6}
     assert guarded == {"lan1", "lan2", "tun0"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nib import __version__, host
 from nib.host import DIFFERS, FINE, Wrong
-from nib.plan import Plan, to_json
+from nib.plan import Plan
 from nib.planner import make_plan
 
 PROGRAM = "nib-gen"
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of balance.yaml for editors"
     )
-    parser.add_argument("--json", action="store_true", help="with --show: the plan as JSON")
+    parser.add_argument(
+        "--json", action="store_true", help="with --show: plan and guarantees as JSON"
+    )
     parser.add_argument(
         "--systemd",
         metavar="VERSION",
@@ -109,6 +111,7 @@ def _run(parser: argparse.ArgumentParser) -> int:
 
 
 def _show(plan: Plan, *, as_json: bool) -> int:
+    from nib.guarantees import to_json  # noqa: PLC0415
     from nib.report import plan_report  # noqa: PLC0415
 
     sys.stdout.write(to_json(plan) if as_json else plan_report(plan))

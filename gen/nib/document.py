@@ -59,10 +59,13 @@ class Document:
         """Where to point for `path`: a plain value, else its key, else what would contain it."""
         value: Any = self.data
         for depth, step in enumerate(path):
-            try:
-                value = value[step]
-            except (KeyError, IndexError, TypeError):
-                return self.place(path[:depth])
+            match value:
+                case dict() if step in value:
+                    value = value[step]
+                case list() if isinstance(step, int) and step < len(value):
+                    value = value[step]
+                case _:
+                    return self.place(path[:depth])
         if path in self.keys and (value is None or isinstance(value, dict | list)):
             return self.keys[path]
         return self.values.get(path) if path else None

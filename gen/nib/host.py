@@ -115,11 +115,13 @@ def _find(file: str | None) -> str:
 def load(program: str, file: str | None) -> tuple[str, Config]:
     """Read and check FILE; its name as messages use it, and what it says.
 
-    Always says which file it reads.  Raises Wrong with the whole report.
+    Always says which file it reads, and what is unwise in it.  Raises Wrong with the whole report.
     """
+    from nib.advice import advice  # noqa: PLC0415
     from nib.check import check  # noqa: PLC0415 - half of the time to start goes here
     from nib.check.sets import Listed, files_of  # noqa: PLC0415
     from nib.document import SIZE_LIMIT, Rejected, parse  # noqa: PLC0415
+    from nib.problem import report  # noqa: PLC0415
 
     file = _find(file)
     name = "standard input" if file == STDIN else file
@@ -127,11 +129,14 @@ def load(program: str, file: str | None) -> tuple[str, Config]:
     try:
         document = parse(name, read(file, SIZE_LIMIT + 1))
         listings = {path: Listed(*_listing(path)) for path in files_of(document)}
-        return name, check(document, listings)
+        config = check(document, listings)
     except Rejected as rejected:
         count = len(rejected.problems)
         ending = "1 problem" if count == 1 else f"{count} problems"
         raise Wrong(f"{name} has {ending}:\n{rejected.report().rstrip()}") from None
+    if unwise := advice(document, config):
+        say(report(name, document.text, unwise, "warning").rstrip())
+    return name, config
 
 
 def read(file: str, most: int) -> bytes:

@@ -20,6 +20,9 @@ GENERATED_BY = "nib-gen from balance.yaml. Do not edit."
 
 STATE_DIRECTORY = "/run/nib"
 
+# What an echo request carries.
+PROBE_PAYLOAD_BYTES = 8
+
 # Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
 PROTOCOL = 110
 

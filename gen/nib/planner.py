@@ -7,6 +7,8 @@ else computes one.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from operator import attrgetter
 
 from nib import config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
@@ -55,7 +57,11 @@ LAST_TIER, LAST_WEIGHT = 100, 256
 
 
 def make_plan(conf: Config) -> Plan:
-    """Choose every number and name for a checked configuration."""
+    """Choose every number and name for a checked configuration.
+
+    Uplinks and lans are in the order of their names: that of the file means nothing.
+    """
+    conf = _ordered(conf)
     marks = split_mask(conf.mask)
     ids = assign_ids(
         {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
@@ -81,6 +87,13 @@ def make_plan(conf: Config) -> Plan:
         firewall=_firewall(conf) if conf.firewall else None,
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
     )
+
+
+def _ordered(conf: Config) -> Config:
+    by_name = attrgetter("name")
+    uplinks, lans = sorted(conf.uplinks, key=by_name), sorted(conf.lans, key=by_name)
+    modems = sorted(conf.modems, key=attrgetter("uplink"))
+    return replace(conf, uplinks=tuple(uplinks), lans=tuple(lans), modems=tuple(modems))
 
 
 def split_mask(mask: int) -> Marks:
@@ -266,7 +279,7 @@ def _firewall(conf: Config) -> Firewall:
     devices = {u.name: u.device for u in conf.uplinks} | {lan.name: lan.device for lan in conf.lans}
     lans = {lan.name for lan in conf.lans}
     pairs = {
-        (devices[one], devices[other]): None
+        (devices[one], devices[other])
         for group in conf.forwarding
         for one in group
         if one in lans
@@ -287,7 +300,7 @@ def _firewall(conf: Config) -> Firewall:
         )
         for number, entry in enumerate(conf.firewall.allow, start=1)
     )
-    return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(pairs))
+    return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(sorted(pairs)))
 
 
 def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:

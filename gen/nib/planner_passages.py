@@ -91,7 +91,7 @@ def modems(conf: Config) -> tuple[Modem, ...]:
             extra=modem.device not in uplinks,
             address=str(modem.address),
             own=str(modem.own) if modem.own else None,
-            visitors=tuple(lans[name] for name in modem.lans),
+            visitors=tuple(sorted(lans[name] for name in modem.lans)),
             origin=str(modem.origin),
         )
         for modem in conf.modems

@@ -53,10 +53,13 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(dict.fromkeys(problems), key=_order))
 
 
-def report(name: str, text: str, problems: Iterable[Problem]) -> str:
-    """Problems of the file `name` as people read them; ends with a newline if there are any."""
+def report(name: str, text: str, problems: Iterable[Problem], kind: str = "") -> str:
+    """Problems of the file `name` as people read them; ends with a newline if there are any.
+
+    `kind` is a word for all of them, like `warning`.
+    """
     lines = LINE_BREAK.split(text)
-    return "".join(_render(name, lines, problem) for problem in problems)
+    return "".join(_render(name, lines, problem, kind) for problem in problems)
 
 
 def dotted(path: Path) -> str:
@@ -98,10 +101,12 @@ def _order(problem: Problem) -> tuple[Place, str, str]:
     return problem.place or Place(0, 0), dotted(problem.path), problem.message
 
 
-def _render(name: str, lines: list[str], problem: Problem) -> str:
+def _render(name: str, lines: list[str], problem: Problem, kind: str) -> str:
     head, place = name, problem.place
     if place:
         head += f":{place.line}:{place.column}"
+    if kind:
+        head += f": {kind}"
     if problem.path:
         head += f": {dotted(problem.path)}"
     text = f"{head}: {problem.message}\n"

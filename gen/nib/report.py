@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from nib.plan import Allow, Family, FlowRule, Forward, Limit, Plan, Probe, Sticky, Uplink
+from nib.guarantees import Guarantee, guarantees
+from nib.plan import Allow, Family, FlowRule, Forward, Limit, Plan, Sticky, Uplink
 from nib.state import carriers, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 
@@ -23,6 +24,7 @@ def plan_report(plan: Plan) -> str:
         *([("routes", _routes(plan))] if plan.routes else []),
         *([("modems", _modems(plan))] if plan.modems else []),
         ("probes", _probes(plan)),
+        ("if it is down", _losses(plan)),
     ]
     return "\n".join(f"{title}\n{_indented(body)}" for title, body in sections)
 
@@ -240,11 +242,15 @@ def _modems(plan: Plan) -> str:
 
 
 def _probes(plan: Plan) -> str:
-    head = ("uplink", "targets", "every", "timeout", "quorum", "down within", "back within")
-    return columns(head, [_probe(uplink) for uplink in plan.uplinks])
+    head = (
+        *("uplink", "targets", "every", "timeout", "quorum"),
+        *("down within", "back within", "in 30 days"),
+    )
+    pairs = zip(plan.uplinks, guarantees(plan), strict=True)
+    return columns(head, [_probe(uplink, guarantee) for uplink, guarantee in pairs])
 
 
-def _probe(uplink: Uplink) -> tuple[str, ...]:
+def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
     probe = uplink.probe
     return (
         uplink.name,
@@ -252,21 +258,18 @@ def _probe(uplink: Uplink) -> tuple[str, ...]:
         _seconds(probe.interval_ms),
         _seconds(probe.timeout_ms),
         f"{probe.quorum} of {len(uplink.targets_of(4))}",
-        _seconds(worst_detection_ms(probe)),
-        _seconds(worst_return_ms(probe)),
+        _seconds(guarantee.detection_ms),
+        _seconds(guarantee.return_ms),
+        _data(guarantee.probe_bytes),
     )
 
 
-def worst_detection_ms(probe: Probe) -> int:
-    """From a silent failure to the flip: it starts just after an answer, and the last of `fall`
-    probes still gets its whole timeout.  A lost carrier is seen at once."""
-    return probe.fall * probe.interval_ms + probe.timeout_ms
-
-
-def worst_return_ms(probe: Probe) -> int:
-    """From the first packet that comes through again to new flows: `rise` answers in a row, each
-    as slow as allowed, and never before the end of the hold-down."""
-    return max(probe.rise * probe.interval_ms + probe.timeout_ms, probe.hold_down_ms)
+def _losses(plan: Plan) -> str:
+    rows = [
+        (one.uplink, ", ".join(one.carriers) or "nobody", "; ".join(one.stops) or "nothing")
+        for one in guarantees(plan)
+    ]
+    return columns(("uplink", "new flows go to", "what stops"), rows)
 
 
 # -- status --------------------------------------------------------------------------------------
@@ -353,6 +356,10 @@ def duration(seconds: float) -> str:
 
 def _seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:g} s"
+
+
+def _data(count: int) -> str:
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
 
 
 def _percent(part: float) -> str:

@@ -102,7 +102,7 @@ def near(word: str, known: Iterable[str]) -> str:
     words = list(known)
     folded = {w.lower(): w for w in words}
     if close := get_close_matches(word.lower(), folded, 1):
-        return f"did you mean '{folded[close[0]]}'?"
+        return f"did you mean {shown(folded[close[0]])}?"
     synonym = _SYNONYMS.get(word.lower())
     return f"did you mean '{synonym}'?" if synonym in words else ""
 
@@ -268,8 +268,8 @@ def _inherit_probe(data: dict[str, Any]) -> None:
     common = data.get("probe") or {}
     for uplink in (data.get("uplinks") or {}).values():
         if uplink is not None:
-            own = {k: v for k, v in (uplink.get("probe") or {}).items() if v is not None}
-            uplink["probe"] = {**copy.deepcopy(common), **own}
+            # what is wrong there becomes the default: the common value stands elsewhere
+            uplink["probe"] = {**copy.deepcopy(common), **(uplink.get("probe") or {})}
 
 
 def _fill(rules: dict[str, Any], data: Any) -> None:

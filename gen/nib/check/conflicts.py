@@ -30,12 +30,15 @@ class Own:
 
 @dataclass(slots=True)
 class Facts:
-    """What was read, with its path, in the order of the file; also from parts with problems."""
+    """What was read, with its path, in the order of the file; also from parts with problems.
+
+    A target without a path is a default one, which stands nowhere in the file.
+    """
 
     devices: list[tuple[Path, str]] = field(default_factory=list)
     addresses: list[Own] = field(default_factory=list)
     gateways: list[tuple[Path, Address, tuple[Interface, ...]]] = field(default_factory=list)
-    targets: list[tuple[Path, Address]] = field(default_factory=list)
+    targets: list[tuple[Path | None, Address]] = field(default_factory=list)
     found: list[Conflict] = field(default_factory=list)
 
     def say(self, path: Path, message: str, hint: str = "") -> None:
@@ -208,22 +211,25 @@ class Facts:
                 kind = "network" if gateway == ends[0] else "broadcast"
                 self.say(path, f"{gateway} is the {kind} address of {network}")
 
-    def _target(self, path: Path, target: Address) -> None:
-        if no_host(target):
-            hint = "choose an address beyond the provider, like 1.1.1.1"
+    def _target(self, path: Path | None, target: Address) -> None:
+        hint = "choose an address beyond the provider, like 1.1.1.1"
+        if path and no_host(target):
             self.say(path, f"{target} cannot be a target", hint)
             return
         for own in self.addresses:
-            if own.interface.ip == target:
+            network, whose = own.interface.network, dotted(own.owner)
+            same = own.interface.ip == target
+            if not same and not (own.on_lan and target in network):
+                continue
+            if path is None:
+                hint = "use a private network, or name other probe.targets"
+                self.say(own.path, f"the default target {target} is in {network}", hint)
+            elif same:
                 hint = "it answers even if the uplink is dead"
-                whose = dotted(own.owner)
                 self.say(path, f"the target {target} is the router's own address ({whose})", hint)
-                return
-            if own.on_lan and target in own.interface.network:
-                where = f"in the network {own.interface.network} of {dotted(own.owner)}"
-                hint = "choose an address beyond the provider, like 1.1.1.1"
-                self.say(path, f"the target {target} is {where}", hint)
-                return
+            else:
+                self.say(path, f"the target {target} is in the network {network} of {whose}", hint)
+            return
 
 
 def no_host(address: Address) -> bool:

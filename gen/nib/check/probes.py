@@ -73,5 +73,5 @@ def _target(reader: Reader, path: Path, text: Any) -> Address | None:
         return None
     target = reader.attempt(path, values.address, text)
     if target:
-        reader.facts.targets.append((path, target))
+        reader.facts.targets.append((path if path in reader.document.values else None, target))
     return target

@@ -83,5 +83,5 @@ def count(things: Sized, what: str) -> str:
 
 def some(names: Iterable[str]) -> str:
     """The first few names, for a hint."""
-    first = [f"'{name}'" for name in names]
+    first = [shown(name) for name in names]
     return ", ".join(first[:5]) + (", …" if len(first) > 5 else "")

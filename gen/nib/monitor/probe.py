@@ -26,7 +26,7 @@ from icmplib import (
 )
 
 from nib.monitor.events import Event, Judged, Tallied
-from nib.plan import Family, Uplink
+from nib.plan import PROBE_PAYLOAD_BYTES, Family, Uplink
 
 # linux/icmp.h: a bit set keeps a type from the socket; let only echo replies (type 0) through.
 SOL_RAW = 255
@@ -39,8 +39,6 @@ ONLY_ECHO_REPLIES6 = b"".join(
     (0xFFFFFFFF & ~(1 << 129 % 32 if word == 129 // 32 else 0)).to_bytes(4, sys.byteorder)
     for word in range(8)
 )
-
-PAYLOAD_BYTES = 8
 
 # Linux gives this to ports below 1024 only by convention; any 16 bits tell programs apart.
 ID_MASK = 0xFFFF
@@ -105,7 +103,7 @@ class Prober:
             return
         for target in self._targets:
             request = ICMPRequest(
-                target, id=self._id, sequence=round_.number, payload_size=PAYLOAD_BYTES
+                target, id=self._id, sequence=round_.number, payload_size=PROBE_PAYLOAD_BYTES
             )
             # One that is refused here or has no route says nothing about the others.
             with contextlib.suppress(OSError, ICMPLibError):

@@ -1,0 +1,115 @@
+"""What works, but may be regretted: warnings about a configuration that is right.
+
+Nothing here depends on the machine: whether Tailscale runs beside nib, its administrator knows.
+"""
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+
+from nib.config import Address, Config, Network, Uplink
+from nib.document import Document
+from nib.peers import PEERS, Peer
+from nib.plan import Family
+from nib.planner import make_plan
+from nib.problem import Path, Problem, in_order
+from nib.shape import schema
+
+# Who answers at the addresses that people ask: the operators' own documentation.
+OPERATORS: dict[str, tuple[Network, ...]] = {
+    "Cloudflare": (
+        IPv4Network("1.1.1.0/24"),
+        IPv4Network("1.0.0.0/24"),
+        IPv6Network("2606:4700:4700::/48"),
+    ),
+    "Google": (
+        IPv4Network("8.8.8.0/24"),
+        IPv4Network("8.8.4.0/24"),
+        IPv6Network("2001:4860:4860::/48"),
+    ),
+    "Quad9": (
+        IPv4Network("9.9.9.0/24"),
+        IPv4Network("149.112.112.0/24"),
+        IPv6Network("2620:fe::/48"),
+    ),
+    "OpenDNS": (
+        IPv4Network("208.67.220.0/22"),
+        IPv6Network("2620:119:35::/48"),
+        IPv6Network("2620:119:53::/48"),
+    ),
+    "AdGuard": (IPv4Network("94.140.14.0/23"), IPv6Network("2a10:50c0::/48")),
+    "Level 3": (IPv4Network("4.2.2.0/24"),),
+}
+
+
+def advice(document: Document, config: Config) -> tuple[Problem, ...]:
+    """The warnings about `config`, which is what `document` means: each once, sorted by place."""
+    found = [*_mask(document, config), *_tables(document, config)]
+    for uplink in config.uplinks:
+        found += [*_operators(document, uplink), *_flapping(document, uplink)]
+    return in_order(found)
+
+
+def _mask(document: Document, config: Config) -> Iterator[Problem]:
+    """Where another mask would be better.  No bits are free of Calico's and Cilium's."""
+    path: Path = ("marks", "mask")
+    usual = int(schema()["properties"]["marks"]["properties"]["mask"]["default"], 16)
+    shared = [peer for peer in PEERS if peer.bits & config.mask]
+    if any(not peer.bits & usual for peer in shared):
+        sentence = f"the mask 0x{config.mask:08x} shares bits with {_names(shared)}"
+        hint = "if any of them runs here, use bits inside 0xff000000, like the default 0x7f000000"
+        yield Problem(document.place(path), path, sentence, hint)
+
+
+def _tables(document: Document, config: Config) -> Iterator[Problem]:
+    for uplink in make_plan(config).uplinks:
+        path: Path = ("uplinks", uplink.name, "id")
+        if path not in document.values:
+            path = path[:2]
+        owners = [peer for peer in PEERS if uplink.table in peer.tables]
+        if owners:
+            sentence = f"the routing table {uplink.table} of id {uplink.id} is {_names(owners)}'s"
+            hint = "if it runs here, pin another id, like 'id: 1'"
+            yield Problem(document.place(path), path, sentence, hint)
+
+
+def _operators(document: Document, uplink: Uplink) -> Iterator[Problem]:
+    path = _written(document, uplink, "targets")
+    for family in _families(uplink):
+        operators = {_operator(target) for target in _targets(uplink, family)}
+        if len(operators) == 1 and (name := operators.pop()):
+            sentence = f"every IPv{family} target is {name}'s"
+            hint = f"a bad day of {name}'s looks like one of the line: add another operator's"
+            yield Problem(document.place(path), path, sentence, hint)
+
+
+def _flapping(document: Document, uplink: Uplink) -> Iterator[Problem]:
+    path = _written(document, uplink, "fall")
+    counts = {len(_targets(uplink, family)) for family in _families(uplink)}
+    if uplink.probe.fall == 1 and uplink.probe.quorum in counts:
+        sentence = "one lost packet takes the uplink down"
+        hint = "with 'fall: 2' or more, or a quorum below the number of targets, it takes several"
+        yield Problem(document.place(path), path, sentence, hint)
+
+
+def _written(document: Document, uplink: Uplink, key: str) -> Path:
+    """Where what an uplink says in its `probe` is written: with the uplink, or for all of them."""
+    own: Path = ("uplinks", uplink.name, "probe", key)
+    return own if own in document.values else ("probe", key)
+
+
+def _families(uplink: Uplink) -> tuple[Family, ...]:
+    return (4, 6) if uplink.ipv6 else (4,)
+
+
+def _targets(uplink: Uplink, family: Family) -> list[Address]:
+    return [target for target in uplink.probe.targets if target.version == family]
+
+
+def _operator(target: Address) -> str:
+    """Empty where nobody is known."""
+    return next((n for n, own in OPERATORS.items() if any(target in one for one in own)), "")
+
+
+def _names(peers: list[Peer]) -> str:
+    *first, last = [peer.name for peer in peers]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,277 @@
+"""Random configurations that are right: whatever nib-gen makes of one must work.
+
+`configuration(random, uplinks=3, lans=2)` is balance.yaml as data.  Each key of the file has one
+function here, called with what has been made so far; a new key needs one more, and its place in
+`KEYS`.  One that returns None leaves its key out.
+"""
+
+import json
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from nib.planner import highest_id
+from nib.services import SERVICES
+
+Data = dict[str, Any]
+
+MOST_UPLINKS = 62
+MOST_LANS = 100
+
+TARGETS = {
+    4: ["1.1.1.1", "9.9.9.9", "8.8.8.8", "193.0.0.1", "208.67.222.222", "4.2.2.1"],
+    6: ["2606:4700:4700::1111", "2620:fe::fe", "2001:4860:4860::8888", "2001:db8:53::1"],
+}
+
+
+def text(data: Data) -> str:
+    """The data as the text of a file."""
+    return json.dumps(data, indent=1)
+
+
+def configurations(
+    uplinks: int = MOST_UPLINKS, lans: int = MOST_LANS, smallest: int = 1
+) -> st.SearchStrategy[Data]:
+    """Configurations with at most so many uplinks and lans, most of them small.
+
+    A seed decides all but the numbers, so there is little to shrink.
+    """
+    seeds = st.integers(0, 1 << 32).map(Random)
+    several = st.sampled_from([n for n in (1, 2, 3, 4, 20, 62) if smallest <= n <= uplinks])
+    behind = st.sampled_from([n for n in (0, 1, 2, 3, 20, 100) if n <= lans])
+    return st.builds(configuration, seeds, several, behind)
+
+
+def configuration(random: Random, uplinks: int, lans: int) -> Data:
+    """One configuration with so many uplinks and lans."""
+    made: Data = {}
+    counts = {"uplinks": uplinks, "lans": lans}
+    for key, make in KEYS.items():
+        value = make(random, made, counts.get(key, 0))
+        if value is not None:
+            made[key] = value
+    # nobody keeps to an order
+    return dict(random.sample(list(made.items()), len(made)))
+
+
+# -- the keys ------------------------------------------------------------------------------------
+
+
+def _mode(random: Random, _: Data, __: int) -> str | None:
+    return random.choice([None, "balance", "failover"])
+
+
+def _uplinks(random: Random, _: Data, count: int) -> Data:
+    made = {_name(random, "u", i): _uplink(random, i) for i in range(count)}
+    next(iter(made.values()))["weight"] = random.randint(1, 256)
+    numbers = random.sample(range(1, MOST_UPLINKS + 1), count)
+    for uplink, number in zip(made.values(), numbers, strict=True):
+        if random.random() < 0.1:
+            uplink["id"] = number
+    return made
+
+
+def _uplink(random: Random, number: int) -> Data:
+    made: Data = {"device": _device(random, "wan", number)}
+    made |= random.choice([_dhcp, _static, _static, _external])(random, number)
+    _maybe(random, made, "weight", random.choice([0, 1, 2, 3, 100, 256]))
+    _maybe(random, made, "tier", random.choice([1, 1, 1, 2, 3, 100]))
+    _maybe(random, made, "probe", _probe(random))
+    _maybe(random, made, "mtu", random.choice([1280, 1492, 9000]))
+    return made
+
+
+def _dhcp(random: Random, _: int) -> Data:
+    made: Data = {"address": "dhcp"}
+    _maybe(random, made, "ipv6", random.choice(["auto", "off", "masquerade"]))
+    return made
+
+
+def _external(random: Random, number: int) -> Data:
+    made: Data = {"address": "external"}
+    if random.random() < 0.3:
+        made["gateway"] = _one_or_list(random, [f"198.18.{number}.1"])
+    elif random.random() < 0.3:
+        made["gateway"] = f"fd02:{number:x}::1"
+    else:
+        _maybe(random, made, "ipv6", random.choice(["auto", "off", "masquerade"]))
+    return made
+
+
+def _static(random: Random, number: int) -> Data:
+    network = IPv4Network(f"198.18.{number}.0/{random.choice([24, 29, 30, 31])}")
+    gateway, *own = network.hosts()
+    addresses = [f"{one}/{network.prefixlen}" for one in own[: random.choice([1, 1, 3])]]
+    gateways = [str(gateway)]
+    if random.random() < 0.4:
+        network6 = IPv6Network(f"2001:db8:{number:x}::/{random.choice([48, 64, 127])}")
+        addresses.append(f"{network6[1]}/{network6.prefixlen}")
+        gateways.append(random.choice([str(network6[0]), f"fe80::{number:x}"]))
+    else:
+        gateways = random.choice([gateways, gateways])
+    return {
+        "address": _one_or_list(random, addresses),
+        "gateway": _one_or_list(random, gateways),
+    }
+
+
+def _probe(random: Random) -> Data:
+    made: Data = {}
+    targets = random.sample(TARGETS[4], random.randint(2, len(TARGETS[4])))
+    targets += random.choice([[], random.sample(TARGETS[6], random.randint(2, 4))])
+    _maybe(random, made, "targets", targets)
+    _maybe(random, made, "interval", random.choice(["100ms", "500ms", "1h"]))
+    _maybe(random, made, "timeout", random.choice(["50ms", "999ms", "1m"]))
+    _maybe(random, made, "quorum", random.randint(1, 2))
+    _maybe(random, made, "fall", random.randint(1, 100))
+    _maybe(random, made, "rise", random.randint(1, 100))
+    _maybe(random, made, "hold_down", random.choice(["0s", "1m", "24h"]))
+    return made
+
+
+def _lans(random: Random, made: Data, count: int) -> Data | None:
+    ipv6 = any(_has_ipv6(uplink) for uplink in made["uplinks"].values())
+    lans = {_name(random, "l", i): _lan(random, i, ipv6) for i in range(count)}
+    return lans if lans or random.random() < 0.5 else None
+
+
+def _lan(random: Random, number: int, ipv6: bool) -> Data:
+    made: Data = {"device": _device(random, "lan", number)}
+    if random.random() < 0.2:
+        made["address"] = "external"
+        _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
+        return made
+    prefix = random.choice([16, 24, 30])
+    addresses = [f"10.{number}.0.{last}/{prefix}" for last in range(1, random.choice([2, 2, 3]))]
+    if ipv6 and random.random() < 0.4:
+        addresses.append(f"fd01:{number:x}::1/64")
+    else:
+        _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
+    return made | {"address": _one_or_list(random, addresses)}
+
+
+def _forwarding(random: Random, made: Data, _: int) -> list[list[str]] | None:
+    names = [*made["uplinks"], *made.get("lans", {}), ":uplinks"]
+    names += [":lans"] if made.get("lans") else []
+    groups = [
+        random.sample(names, random.randint(1, len(names))) for _ in range(random.randint(0, 3))
+    ]
+    return random.choice([None, groups])
+
+
+def _firewall(random: Random, made: Data, _: int) -> Data | str | None:
+    if random.random() < 0.2:
+        return random.choice([None, "off"])
+    firewall: Data = {}
+    names = [*made["uplinks"]]
+    _maybe(random, firewall, "log", random.choice(["off", "drops"]))
+    allow = [_allow(random, names) for _ in range(random.randint(0, 4))]
+    _maybe(random, firewall, "allow", allow)
+    forwards = [_forward(random, number, host, names) for number, host in enumerate(_hosts(made))]
+    _maybe(random, firewall, "forwards", forwards[:10])
+    return firewall
+
+
+def _forward(random: Random, number: int, host: str, names: list[str]) -> Data:
+    port = 40_000 + 10 * number
+    made: Data = {
+        "protocol": random.choice(["tcp", "udp", ["tcp", "udp"]]),
+        "port": _one_or_list(random, _some(random, [port, f"{port + 1}-{port + 8}", port + 9])),
+        "to": random.choice([host, f"{host}:8080"]),
+    }
+    _maybe(random, made, "source", _one_or_list(random, ["203.0.113.0/24"]))
+    _maybe(random, made, "uplinks", _some(random, names))
+    _maybe(random, made, "limit", {"rate": "5/minute"})
+    return made
+
+
+def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
+    routes = [{"to": f"172.16.{i}.0/24", "via": host} for i, host in enumerate(_hosts(made))]
+    for route in routes:
+        _maybe(random, route, "masquerade", random.choice([True, False]))
+    return random.choice([None, routes[:10]])
+
+
+def _allow(random: Random, names: list[str]) -> Data:
+    made: Data = {}
+    if random.random() < 0.5:
+        made["service"] = random.choice(list(SERVICES))
+    else:
+        low, high = sorted(random.sample(range(1, 40_000), 2))  # what is above is forwarded
+        made["protocol"] = random.choice(["tcp", "udp"])
+        made["port"] = _one_or_list(random, [low, f"{low}-{high}", random.randint(1, 39_999)])
+    sources = ["203.0.113.0/24", "203.0.113.7", "2001:db8::/32", "0.0.0.0/0", "::/0"]
+    _maybe(random, made, "source", _one_or_list(random, _some(random, sources)))
+    _maybe(random, made, "uplinks", random.choice([[":uplinks"], _some(random, names)]))
+    if random.random() < 0.5:
+        unit = random.choice(["second", "minute", "hour", "day"])
+        made["limit"] = {"rate": f"{random.choice([1, 5, 999_999])}/{unit}"}
+        _maybe(random, made["limit"], "burst", random.choice([1, 5, 65535]))
+        _maybe(random, made["limit"], "per", random.choice(["source", "all"]))
+    return made
+
+
+def _marks(random: Random, made: Data, _: int) -> Data | None:
+    """A mask with room for all uplinks and all pinned ids, wherever it lies."""
+    needed = max([len(made["uplinks"]), *(u.get("id", 1) for u in made["uplinks"].values())])
+    width = random.choice([w for w in range(3, 9) if highest_id((1 << w) - 1) >= needed])
+    mask = ((1 << width) - 1) << random.randint(0, 32 - width)
+    return random.choice([None, {"mask": random.choice([mask, f"{mask:#x}"])}])
+
+
+KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
+    "mode": _mode,
+    "uplinks": _uplinks,
+    "lans": _lans,
+    "forwarding": _forwarding,
+    "firewall": _firewall,
+    "routes": _routes,
+    "probe": lambda random, _, __: random.choice([None, _probe(random)]),
+    "marks": _marks,
+}
+"""In the order in which they are made: a later one may ask for the earlier ones."""
+
+
+# -- parts ---------------------------------------------------------------------------------------
+
+
+def _name(random: Random, kind: str, number: int) -> str:
+    """A name that no other number of its kind gives."""
+    return f"{kind}{number}{random.choice(['', '_x', 'Office', '_' * (13 - len(str(number)))])}"
+
+
+def _device(random: Random, kind: str, number: int) -> str:
+    return random.choice([f"{kind}{number}", f"{kind}.{number}", f"{kind}-{number:011}"])
+
+
+def _has_ipv6(uplink: Data) -> bool:
+    if isinstance(uplink["address"], str) and uplink["address"] in ("dhcp", "external"):
+        return uplink.get("ipv6") != "off"
+    return any(":" in address for address in _list(uplink["address"]))
+
+
+def _hosts(made: Data) -> list[str]:
+    """One in each lan that is large enough."""
+    first = [_list(lan["address"])[0] for lan in made.get("lans", {}).values()]
+    own = [address for address in first if address.endswith(("/16", "/24"))]
+    return [address.partition("/")[0].removesuffix(".1") + ".77" for address in own]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _one_or_list(random: Random, values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 and random.random() < 0.5 else values
+
+
+def _some(random: Random, values: list[Any]) -> list[Any]:
+    return random.sample(values, random.randint(1, len(values)))
+
+
+def _maybe(random: Random, made: Data, key: str, value: Any) -> None:
+    if random.random() < 0.5:
+        made[key] = value

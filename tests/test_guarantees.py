@@ -1,0 +1,102 @@
+"""What nib-gen promises, against what the monitor does."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import samples
+from nib.guarantees import Guarantee, guarantees, to_json
+from nib.monitor.health import Health, observe
+from nib.plan import from_json
+
+UPLINK = "uplinks: {{a: {{device: wan1, address: dhcp, ipv6: off, probe: {}}}}}\n"
+PROBES = st.fixed_dictionaries(
+    {
+        "interval": st.integers(100, 5000).map("{}ms".format),
+        "timeout": st.integers(50, 9000).map("{}ms".format),
+        "fall": st.integers(1, 9),
+        "rise": st.integers(1, 9),
+        "hold_down": st.just("0s") | st.integers(1, 20_000).map("{}ms".format),
+    }
+)
+
+
+def of(text: str) -> dict[str, Guarantee]:
+    return {one.uplink: one for one in guarantees(samples.plan(text))}
+
+
+@given(PROBES)
+def test_the_monitor_keeps_the_times(probe: dict[str, object]) -> None:
+    """Every verdict is as late as it may be: the round's interval and its whole time-out."""
+    text = UPLINK.format(json.dumps(probe))
+    (guarantee,) = guarantees(samples.plan(text))
+    asked = samples.plan(text).uplinks[0].probe
+    health, number = Health("up", 0.0), 0
+    for state, ok, most_ms in (
+        ("down", False, guarantee.detection_ms),
+        ("up", True, guarantee.return_ms),
+    ):
+        number = 0
+        while health.state != state:
+            number += 1
+            passed_ms = number * asked.interval_ms + asked.timeout_ms
+            health = observe(health, ok, passed_ms / 1000, asked)
+        assert passed_ms <= most_ms
+        # and not much more is promised than is needed
+        assert passed_ms > most_ms - asked.interval_ms - asked.timeout_ms
+        health = Health(health.state, 0.0)
+
+
+def test_the_data_of_a_month() -> None:
+    text = "{interval: 1s, targets: [1.1.1.1, 9.9.9.9]}"
+    assert of(UPLINK.format(text))["a"].probe_bytes == 30 * 86400 * 2 * 2 * 36
+    both = of(UPLINK.format(text).replace(", ipv6: off", ""))["a"]
+    assert both.probe_bytes == 30 * 86400 * 2 * (2 * 36 + 3 * 56)
+
+
+LOSSES = """\
+uplinks:
+  a: {device: wan1, address: dhcp}
+  b: {device: wan2, address: dhcp, ipv6: off}
+  c: {device: wan3, address: dhcp, ipv6: off, tier: 2}
+  spare: {device: wan4, address: dhcp, ipv6: off, weight: 0}
+lans:
+  home: {device: lan1, address: [192.168.10.1/24, "fd00:10::1/64"]}
+  guests: {device: lan2, address: 192.168.20.1/24}
+forwarding: [[home, ":uplinks"], [guests, b, spare]]
+firewall:
+  allow:
+    - {protocol: udp, port: 51820, uplinks: [c]}
+    - {service: ssh, uplinks: [a, b]}
+  forwards:
+    - {protocol: tcp, port: 443, to: 192.168.10.20, uplinks: [c]}
+    - {protocol: tcp, port: 80, to: 192.168.10.20}
+"""
+
+
+@pytest.mark.parametrize(
+    ("uplink", "carriers", "stops"),
+    [
+        ("a", ("b",), ("IPv6 of the router, home",)),
+        ("b", ("a",), ("IPv4 of guests",)),
+        ("c", ("a", "b"), ("udp 51820 from outside", "tcp 443 to 192.168.10.20")),
+        ("spare", ("a", "b"), ()),
+    ],
+)
+def test_what_stops(uplink: str, carriers: tuple[str, ...], stops: tuple[str, ...]) -> None:
+    guarantee = of(LOSSES)[uplink]
+    assert (guarantee.carriers, guarantee.stops) == (carriers, stops)
+
+
+def test_with_a_single_uplink_everything_stops() -> None:
+    (one,) = of(UPLINK.format("{}")).values()
+    assert (one.carriers, one.stops) == ((), ("new flows of the router",))
+
+
+def test_json_is_the_plan_and_more() -> None:
+    plan = samples.plan(LOSSES)
+    assert from_json(to_json(plan)) == plan
+    said = {one["uplink"]: one for one in json.loads(to_json(plan))["guarantees"]}
+    assert (said["a"]["detection_ms"], said["a"]["return_ms"]) == (2500, 3500)
