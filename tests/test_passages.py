@@ -88,7 +88,7 @@ def test_as_many_uplinks_as_there_are_marks_load_with_mtu_and_forwards(tmp_path:
 
 
 def test_without_forwards_there_is_no_trace_of_them() -> None:
-    assert "dnat" not in str(samples.files()["nib/nib.nft"])
+    assert "dstnat" not in str(samples.files()["nib/nib.nft"])
     assert "user_input" not in str(samples.files()["nib/stopped.nft"])
 
 
