@@ -166,7 +166,8 @@ let
       wanted = words (network.matchConfig.Name or "");
     in
     map (device: { inherit name device; }) (
-      if network.enable or true then filter (device: elem device wanted) devices else [ ]
+      # "40-" is NixOS's own file for networking.interfaces: later than nib's, and looked at below.
+      filter (device: elem device wanted && network.enable && name != "40-${device}") devices
     )
   ) (attrNames config.systemd.network.networks);
 

@@ -137,7 +137,7 @@ def test_evaluation_builds_nothing(nix: Nix, tmp_path: Path) -> None:
     [
         ("bad-conflict", r"uplinks\.cable\.device. has conflicting definition values"),
         ("bad-enum", r"settings\.mode. is not of type"),
-        ("bad-missing-device", r"uplinks\.dsl\.device. was accessed but has no value defined"),
+        ("bad-missing-device", r"uplinks\.dsl\.device. (is used|was accessed) but"),
         ("bad-option", r"services\.nib\.setings. does not exist"),
         ("bad-range", r"weight. is not of type .*integer between 0 and 256"),
         ("bad-readonly", r"services\.nib\.configFile. is read-only"),

@@ -48,6 +48,7 @@ in
     };
 
     networking = {
+      useNetworkd = bool false;
       dhcpcd.denyInterfaces = strings;
       networkmanager.enable = bool false;
       networkmanager.unmanaged = strings;

@@ -13,6 +13,9 @@
       networkConfig.VLAN = [ "port.10" ];
     };
   };
+  # said of a device, but no address: networkd takes nib's file, which comes first
+  networking.useNetworkd = true;
+  networking.interfaces.wan2 = { };
   services.nib = {
     enable = true;
     settings.uplinks = {
