@@ -139,7 +139,7 @@ in
         router.wait_until_succeeds("nib status", timeout=60)
         assert providers() == both
 
-    with subtest("the table is put back when nftables.service takes it away"):
+    with subtest("the table is put back when somebody takes it away"):
         router.succeed("nft flush ruleset")
         router.wait_until_succeeds("nft list map inet nib restore4", timeout=10)
         assert providers() == both
