@@ -50,7 +50,9 @@ let
     else
       value;
 
-  named = attrs: map (name: { inherit name; } // attrs.${name}) (attrNames attrs);
+  named =
+    attrs:
+    if attrs == null then [ ] else map (name: { inherit name; } // attrs.${name}) (attrNames attrs);
   uplinks = named settings.uplinks;
   lans = filter (lan: lan.address != "external") (named settings.lans);
   modems = filter (uplink: uplink.modem.device or null != null && uplink.modem.device != uplink.device) (
@@ -132,12 +134,12 @@ let
       '';
 
   # Twice, as a reload would, and what a stop leaves. A sandbox without namespaces, or a kernel
-  # without nftables, cannot say anything.
+  # without nftables, cannot say anything; and it does not know the users of the router.
   loadForReal = ''
     private() { ${getExe' build.util-linux "unshare"} -rn "$@"; }
     if private ${getExe' build.nftables "nft"} list tables >/dev/null 2>&1; then
       for text in nib nib stopped nib; do
-        printf 'include "%s"\n' "$out/etc/nib/$text.nft" >> trial.nft
+        sed 's/meta skuid "[^"]*"/meta skuid 0/' "$out/etc/nib/$text.nft" >> trial.nft
       done
       private ${getExe' build.nftables "nft"} -f trial.nft || {
         echo "nft refuses the table; without this trial: services.nib.nftables.check = false" >&2

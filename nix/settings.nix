@@ -42,7 +42,7 @@ let
     else
       # oneOf does not show the options of a submodule in the manual.
       types.oneOf alternatives
-      // (if documented == [ ] then { } else { inherit (builtins.head documented) getSubOptions; });
+      // optional (documented != [ ]) { inherit (builtins.head documented) getSubOptions; };
 
   ofKind = {
     string = _: types.str;
@@ -51,10 +51,12 @@ let
       part: if part ? minimum then types.ints.between part.minimum part.maximum else types.int;
     array = part: types.listOf (typeOf part.items);
     object =
-      part: if part ? properties then types.submodule (module part) else attrsOf part;
+      part:
+      if part ? properties then
+        types.submodule (module part)
+      else
+        types.attrsOf (typeOf part.additionalProperties);
   };
-
-  attrsOf = part: types.attrsOf (typeOf part.additionalProperties);
 
   module = part: {
     freeformType = types.attrsOf freeform;
@@ -64,32 +66,26 @@ let
   };
 
   # A value that is not given is null, and left out of the file: only nib-gen applies defaults, some
-  # of which depend on other keys. Maps by name are empty instead, so that they can be walked through.
+  # of which depend on other keys.
   option =
     required: part:
     mkOption (
       { inherit (part) description; }
-      // (if part ? examples then { example = builtins.head part.examples; } else { })
+      // optional (part ? examples) { example = builtins.head part.examples; }
       // (
-        if part.type or null == "object" && part ? additionalProperties && !part ? properties then
-          {
-            type = typeOf part;
-            default = { };
-          }
-        else if required then
+        if required then
           { type = typeOf part; }
         else
           {
             type = types.nullOr (typeOf part);
             default = null;
           }
-          // (
-            if part ? default then
-              { defaultText = literalExpression (lib.generators.toPretty { } part.default); }
-            else
-              { }
-          )
+          // optional (part ? default) {
+            defaultText = literalExpression (lib.generators.toPretty { } part.default);
+          }
       )
     );
+
+  optional = condition: attrs: if condition then attrs else { };
 in
 module schema

@@ -47,6 +47,21 @@
           ];
         }
       ];
+      sets.cameras = [ "192.168.10.64/28" ];
+      sets.office.file = "${./office.txt}";
+      rules = [
+        {
+          match = {
+            source = [
+              "@cameras"
+              "@office"
+            ];
+            protocol = "tcp";
+          };
+          use = "dsl";
+        }
+      ];
+      policies.calls.when_down = "block";
       probe.interval = "1s";
     };
     nftables.fragments = {

@@ -1,9 +1,15 @@
-# with IPv6 on two, and a single host without LANs
+# with IPv6 on two, and a single host without LANs; its users are not those of where it is built
 {
   services.nib = {
     enable = true;
     settings = {
       mode = "failover";
+      rules = [
+        {
+          match.user = "not-here";
+          use = "lte";
+        }
+      ];
       uplinks = {
         cable = {
           device = "wan1";
