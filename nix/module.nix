@@ -263,7 +263,8 @@ in
         example = false;
         description = ''
           Whether to load the table for real while the system is built, in a private network namespace.
-          Where the build has none it is left out.
+          Where the build has none it is left out. A table of more than some 200 kB, from dozens of
+          uplinks, is too much for a namespace without privilege: then turn this off.
         '';
       };
 
