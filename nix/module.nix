@@ -9,7 +9,6 @@
 }:
 let
   inherit (lib)
-    concatMap
     getExe'
     literalExpression
     mkDefault
@@ -22,7 +21,7 @@ let
     ;
   inherit (builtins)
     attrNames
-    attrValues
+    concatMap
     concatStringsSep
     elem
     filter
@@ -55,9 +54,9 @@ let
     if attrs == null then [ ] else map (name: { inherit name; } // attrs.${name}) (attrNames attrs);
   uplinks = named settings.uplinks;
   lans = filter (lan: lan.address != "external") (named settings.lans);
-  modems = filter (uplink: uplink.modem.device or null != null && uplink.modem.device != uplink.device) (
-    filter (uplink: uplink.modem != null) uplinks
-  );
+  modems = filter (
+    uplink: uplink.modem != null && !(elem uplink.modem.device [ null uplink.device ])
+  ) uplinks;
 
   # The devices that systemd-networkd configures by nib's files, and by which.
   networks =
@@ -103,6 +102,8 @@ let
         nib = pkgs.buildPackages.nib or (pkgs.buildPackages.callPackage ./package.nix { });
       };
 
+  nft = getExe' pkgs.nftables "nft";
+
   rendered =
     pkgs.runCommand "nib-rendered"
       {
@@ -118,7 +119,7 @@ let
         )}
         ${getExe' build.nib "nib-gen"} ${cfg.configFile} --out "$out/etc" --etc "$out/etc" \
           --systemd ${builtins.head (builtins.splitVersion config.systemd.package.version)} \
-          --program nft=${getExe' pkgs.nftables "nft"} \
+          --program nft=${nft} \
           --program ip=${getExe' pkgs.iproute2 "ip"} \
           --program nib-monitor=${getExe' cfg.package "nib-monitor"} \
           --program systemd-networkd-wait-online=${config.systemd.package}/lib/systemd/systemd-networkd-wait-online
@@ -379,10 +380,10 @@ in
         serviceConfig = {
           Type = "oneshot";
           RemainAfterExit = true;
-          ExecStart = "${getExe' pkgs.nftables "nft"} -f ${rendered}/etc/nib/nib.nft";
-          ExecReload = "${getExe' pkgs.nftables "nft"} -f ${rendered}/etc/nib/nib.nft";
+          ExecStart = "${nft} -f ${rendered}/etc/nib/nib.nft";
+          ExecReload = "${nft} -f ${rendered}/etc/nib/nib.nft";
           # also after a failed start: never open
-          ExecStopPost = "${getExe' pkgs.nftables "nft"} -f ${rendered}/etc/nib/stopped.nft";
+          ExecStopPost = "${nft} -f ${rendered}/etc/nib/stopped.nft";
           CapabilityBoundingSet = "CAP_NET_ADMIN";
           LockPersonality = true;
           MemoryDenyWriteExecute = true;

@@ -364,7 +364,6 @@ let
       mkOverride
       isType
       isDerivation
-      concatMap
       ;
     generators.toPretty = _: toJSON;
     removePrefix =
