@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import private
 import samples
 from nib import plan as plans
+from nib.paths import DEBIAN
 
 HOME = samples.EXAMPLES / "home.yaml"
 GEN = "from nib.cli import main"
@@ -106,6 +108,12 @@ def test_version_and_help() -> None:
         ["--check", "--diff"],
         ["--schema", "x.yaml"],
         ["--show", "--out", "x"],
+        ["--manifest", "--out", "x"],
+        ["--etc", "build"],
+        ["--etc", "/with space"],
+        ["--program", "nft"],
+        ["--program", "nft=%h/nft"],
+        ["--program", "sh=/bin/sh"],
         ["--nonsense"],
         ["one.yaml", "two.yaml"],
     ],
@@ -290,3 +298,60 @@ def test_the_monitor_knows_no_yaml(module: str) -> None:
         env=private.environment(),
     )
     assert not {"yaml", "jsonschema", "jinja2"} & set(done.stdout.split())
+
+
+def test_json_is_read_as_well(tmp_path: Path) -> None:
+    uplinks = {"cable": {"device": "wan1", "address": "dhcp", "weight": 3}}
+    file = tmp_path / "balance.json"
+    file.write_text(json.dumps({"uplinks": uplinks}))
+    done = call(file, "--show", "--json")
+    assert plans.from_json(done.stdout).uplinks[0].weight == 3
+    file.write_text(json.dumps({"uplinks": {"cable": {**uplinks["cable"], "weigth": 1}}}, indent=2))
+    done = call(file, "--check")
+    assert done.returncode == 2
+    assert f"{file}:7:7: " in done.stderr and "did you mean" not in done.stderr
+
+
+def test_the_manifest_is_what_is_written(tmp_path: Path) -> None:
+    done = call(HOME, "--manifest", cwd=tmp_path)
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, [])
+    call(HOME, "--out", tmp_path)
+    found = [
+        {"path": str(path.relative_to(tmp_path)), "kind": "link", "target": str(path.readlink())}
+        if path.is_symlink()
+        else {
+            "path": str(path.relative_to(tmp_path)),
+            "kind": "file",
+            "mode": f"{path.stat().st_mode & 0o7777:04o}",
+        }
+        for path in sorted(tmp_path.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    ]
+    assert json.loads(done.stdout) == found
+
+
+def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
+    """Nothing is left of the paths of Debian, and nothing else changes."""
+    store = {
+        "nft": "/store/1-nftables/bin/nft",
+        "ip": "/store/2-iproute2/bin/ip",
+        "nib-monitor": "/store/3-nib/bin/nib-monitor",
+        "systemd-networkd-wait-online": "/store/4-systemd/lib/systemd-networkd-wait-online",
+    }
+    given = [word for name, path in store.items() for word in ("--program", f"{name}={path}")]
+    done = call(HOME, "--out", tmp_path, "--etc", "/store/5-etc", *given)
+    assert done.returncode == 0
+    ours = samples.files(HOME.read_text())
+    commands = []
+    for path, kept in ours.items():
+        if not isinstance(kept, str):
+            continue
+        text = (tmp_path / path).read_text()
+        commands += re.findall(r"^(?:Exec\w+=-?|include \")([^ \"\n]+)", text, re.MULTILINE)
+        for name, there in sorted(store.items(), key=lambda item: -len(item[1])):
+            text = text.replace(there, getattr(DEBIAN, name.replace("-", "_")))
+        assert text.replace("/store/5-etc", "/etc") == kept, path
+    assert {
+        command for command in commands if not command.startswith(("/store/", "/run/"))
+    } == set()
+    assert set(store.values()) <= set(commands)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nib import __version__, host
 from nib.host import DIFFERS, FINE, Wrong
+from nib.paths import DEBIAN, PROGRAMS, Paths, placed
 from nib.plan import Plan
 from nib.planner import make_plan
 
@@ -62,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument(
         "--diff", action="store_true", help="show what --out DIR would change, write nothing"
     )
+    action.add_argument(
+        "--manifest", action="store_true", help="list what would be written, as JSON"
+    )
     action.add_argument("--show", action="store_true", help="show the plan as a table")
     action.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of balance.yaml for editors"
@@ -75,6 +79,19 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help="the systemd that will read the files; the default is that of the system DIR is part "
         "of, else the newest known",
+    )
+    parser.add_argument(
+        "--etc",
+        metavar="PATH",
+        default=DEBIAN.etc,
+        help="where the files will be when they are used; the default is /etc, whatever DIR is",
+    )
+    parser.add_argument(
+        "--program",
+        metavar="NAME=PATH",
+        action="append",
+        default=[],
+        help=f"where the units find a program: {', '.join(PROGRAMS)}; may be repeated",
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     return parser
@@ -93,13 +110,20 @@ def _run(parser: argparse.ArgumentParser) -> int:
             parser.error("--schema stands alone")
         sys.stdout.write(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
         return FINE
-    if arguments.show and arguments.out:
-        parser.error("--show writes nothing: leave out --out")
+    if (arguments.show or arguments.manifest) and arguments.out:
+        action = "--show" if arguments.show else "--manifest"
+        parser.error(f"{action} writes nothing: leave out --out")
+    try:
+        paths = placed(arguments.etc, arguments.program)
+    except ValueError as problem:
+        parser.error(str(problem))
 
     name, config = host.load(PROGRAM, arguments.file)
     plan = make_plan(config)
     if arguments.show:
         return _show(plan, as_json=arguments.json)
+    if arguments.manifest:
+        return _manifest(plan)
     if arguments.out is None:
         hint = "" if arguments.check else "; nothing is written without --out DIR"
         host.say(f"{PROGRAM}: {name} is fine{hint}")
@@ -107,7 +131,9 @@ def _run(parser: argparse.ArgumentParser) -> int:
     if not arguments.out or "\0" in arguments.out:
         raise Wrong("--out needs the name of a directory")
     out = Path(arguments.out)
-    return _out(plan, out, arguments.systemd, check=arguments.check, diff=arguments.diff, name=name)
+    return _out(
+        plan, out, arguments.systemd, paths, check=arguments.check, diff=arguments.diff, name=name
+    )
 
 
 def _show(plan: Plan, *, as_json: bool) -> int:
@@ -118,13 +144,30 @@ def _show(plan: Plan, *, as_json: bool) -> int:
     return FINE
 
 
-def _out(plan: Plan, out: Path, systemd: int | None, *, check: bool, diff: bool, name: str) -> int:
+def _manifest(plan: Plan) -> int:
+    from nib.render import manifest, render  # noqa: PLC0415 - jinja2
+
+    sys.stdout.write(manifest(render(plan)))
+    return FINE
+
+
+def _out(
+    plan: Plan,
+    out: Path,
+    systemd: int | None,
+    paths: Paths,
+    *,
+    check: bool,
+    diff: bool,
+    name: str,
+) -> int:
     # jinja2, which --check and --show do without
     from nib.changes import compare, differing, summary, unified  # noqa: PLC0415
     from nib.install import write  # noqa: PLC0415
     from nib.render import NEWEST_SYSTEMD, render  # noqa: PLC0415
 
-    changes = compare(render(plan, systemd or host.systemd_of(out) or NEWEST_SYSTEMD), out)
+    systemd = systemd or host.systemd_of(out) or NEWEST_SYSTEMD
+    changes = compare(render(plan, systemd, paths), out)
     if check:
         host.say(f"{PROGRAM}: {name} is fine, and nothing is in its way in {out}")
         return FINE

@@ -1,11 +1,13 @@
 """Plan -> {path: text}: every file that nib owns below /etc, through the templates."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nib import plan as plans
+from nib.paths import DEBIAN, Paths
 from nib.plan import Plan
 from nib.runs import runs
 from nib.state import everything, render_state
@@ -30,15 +32,17 @@ Files = Mapping[str, str | Link]
 """Path relative to --out -> text, or where the link points."""
 
 
-def render(plan: Plan, systemd: int = NEWEST_SYSTEMD) -> Files:
-    """Everything below /etc, sorted by path; the same bytes for the same plan.
+def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> Files:
+    """Everything below /etc, sorted by path; the same bytes for the same arguments.
 
     `systemd` is the version that will read the files: a key that it does not know is left out.
     """
     environment = _environment()
 
     def fill(template: str, **values: object) -> str:
-        return environment.get_template(template).render(plan=plan, systemd=systemd, **values)
+        return environment.get_template(template).render(
+            plan=plan, systemd=systemd, paths=paths, **values
+        )
 
     files: dict[str, str | Link] = {
         "nib/nib.nft": fill(
@@ -83,6 +87,17 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD) -> Files:
                 routes=[route for route in plan.routes if route.device == lan.device],
             )
     return dict(sorted(files.items()))
+
+
+def manifest(files: Files) -> str:
+    """The list of `files` as JSON: of each its path, and its mode or where it points."""
+    entries = [
+        {"path": path, "kind": "link", "target": content.target}
+        if isinstance(content, Link)
+        else {"path": path, "kind": "file", "mode": "0644"}
+        for path, content in files.items()
+    ]
+    return json.dumps(entries, indent=1) + "\n"
 
 
 def _environment() -> Environment:

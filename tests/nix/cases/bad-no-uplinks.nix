@@ -1,0 +1,3 @@
+{
+  services.nib.enable = true;
+}

@@ -1,0 +1,13 @@
+{
+  services.nib = {
+    enable = true;
+    settings.uplinks.cable = {
+      device = "wan1";
+      address = "dhcp";
+    };
+    settings.lans.home = {
+      device = 5;
+      address = "external";
+    };
+  };
+}
