@@ -303,6 +303,17 @@ class Modem:
 
 
 @dataclass(frozen=True, slots=True)
+class Netdev:
+    """A device that networkd makes on `parent`: a macvlan, or the VLAN with the id `vlan`."""
+
+    name: str
+    device: str
+    parent: str
+    vlan: int | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """The largest TCP segment of a family that fits through the devices."""
 
@@ -331,6 +342,7 @@ class Plan:
     sets: tuple[AddressSet, ...]
     flow_rules: tuple[FlowRule, ...]
     modems: tuple[Modem, ...]
+    netdevs: tuple[Netdev, ...]
     routes: tuple[Route, ...]
     segments: tuple[Segment, ...]
     firewall: Firewall | None
@@ -391,7 +403,22 @@ class Plan:
         return (
             *(uplink.device for uplink in self.uplinks),
             *(modem.device for modem in self.modems if modem.extra),
+            *self.ports,
         )
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The parents of netdevs that are nothing else: raised, without addresses."""
+        known = {*self.devices, *(modem.device for modem in self.modems)}
+        parents = sorted({netdev.parent for netdev in self.netdevs})
+        return tuple(parent for parent in parents if parent not in known)
+
+    @property
+    def on_shared_wires(self) -> tuple[str, ...]:
+        """The macvlans and their parents: each hears what is for the others."""
+        macvlans = [netdev for netdev in self.netdevs if netdev.vlan is None]
+        pairs = ((netdev.parent, netdev.device) for netdev in macvlans)
+        return tuple(dict.fromkeys(device for pair in pairs for device in pair))
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from lab.node import PLAIN, Holder, Node, Process
 
 if TYPE_CHECKING:
     from lab.router import Router
+    from lab.switch import Switch
 
 CORE = "10.99"
 
@@ -57,6 +58,7 @@ class Provider(Node):
         self._gateway = self._server
         self._router = router
         self._dnsmasq: Process | None = None
+        self.switch: Switch | None = None
 
     # -- addresses
 
@@ -163,13 +165,16 @@ class Provider(Node):
     def attach(self) -> None:
         """Give the router the device.  It keeps its hardware address, as a modem does."""
         self.attached = True
+        far = self.switch or self._router
         self.holder.run(
-            f"ip -n {self._router} link add {self.device} address {self.router_mac} "
+            f"ip -n {far} link add {self.device} address {self.router_mac} "
             f"type veth peer name cpe address {self.mac} netns {self}\n"
             f"for address in {self._server} {self.gateway}; do\n"
             f"  ip -n {self} address replace $address/24 dev cpe\n"
             "done"
         )
+        if self.switch:
+            self.switch.join(self.device)
         # One link-local address, and one that can be told: it is the gateway of announcements.
         self.run("ip link set cpe addrgenmode none")
         if self.spec.ipv6 != "none":
