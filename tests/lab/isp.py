@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lab.errors import LabError, eventually
 from lab.node import PLAIN, Holder, Node, Process
+from lab.tunnel import line
 
 if TYPE_CHECKING:
     from lab.router import Router
@@ -21,10 +22,11 @@ CORE = "10.99"
 class Isp:
     """What a provider is like.
 
-    `late` is one whose device the router does not have until `attach` (a modem on USB).
+    `late` is one whose device the router does not have until `attach` (a modem on USB).  "dialled"
+    stands for PPP: a program makes the device and its address, and there is no gateway.
     """
 
-    kind: Literal["dhcp", "static"] = "dhcp"
+    kind: Literal["dhcp", "static", "dialled"] = "dhcp"
     ipv6: Literal["none", "ra", "dhcp", "static"] = "none"
     lease: str = "1h"
     late: bool = False
@@ -49,15 +51,17 @@ class Provider(Node):
         super().__init__(holder, f"isp{number}")
         self.number = number
         self.spec = spec
-        self.device = f"wan{number}"
+        self.device = f"wan{number}" if spec.kind != "dialled" else f"ppp{number}"
         self.attached = not spec.late
         self.mac = f"02:00:00:00:{number:02x}:01"
         self.router_mac = f"02:00:00:00:{number:02x}:02"
-        subnet = f"100.64.{number}" if spec.kind == "dhcp" else f"198.51.{100 + number}"
+        subnet = f"198.51.{100 + number}" if spec.kind == "static" else f"100.64.{number}"
         self._subnet = subnet
         self._gateway = self._server
         self._router = router
         self._dnsmasq: Process | None = None
+        self._dialled: Process | None = None
+        self._host = 100 if spec.kind == "dhcp" else 2
         self.switch: Switch | None = None
 
     # -- addresses
@@ -80,7 +84,7 @@ class Provider(Node):
     @property
     def router_address(self) -> str:
         """The address that the router has, or will have, here."""
-        return f"{self._subnet}.{100 if self.spec.kind == 'dhcp' else 2}"
+        return f"{self._subnet}.{self._host}"
 
     @property
     def network6(self) -> str:
@@ -165,6 +169,9 @@ class Provider(Node):
     def attach(self) -> None:
         """Give the router the device.  It keeps its hardware address, as a modem does."""
         self.attached = True
+        if self.spec.kind == "dialled":
+            self._dial()
+            return
         far = self.switch or self._router
         self.holder.run(
             f"ip -n {far} link add {self.device} address {self.router_mac} "
@@ -184,6 +191,27 @@ class Provider(Node):
         self._serve()
         self.plug()
 
+    def _dial(self) -> None:
+        """As pppd does it: the device, its address, and then it is up."""
+        self._dialled = line(self._router, self.device, self, "cpe")
+        ends = (
+            (self, "cpe", self.gateway, self.router_address, self.gateway6),
+            (self._router, self.device, self.router_address, self.gateway, self.router_address6),
+        )
+        for node, device, own, peer, own6 in ends:
+            ip = f"ip -n {node}"
+            self.holder.run(f"{ip} link set {device} addrgenmode none")
+            self.holder.run(f"{ip} address add {own} peer {peer} dev {device}")
+            if self.spec.ipv6 != "none":
+                self.holder.run(f"{ip} address add {own6}/64 dev {device} nodad")
+            self.holder.run(f"{ip} link set {device} up")
+
+    def redial(self, host: int) -> None:
+        """The line ends, and begins again with .HOST for the router's address."""
+        self.detach()
+        self._host = host
+        self.attach()
+
     def detach(self) -> None:
         """Take the device away: the router does not have it any more."""
         self.power_off()
@@ -192,6 +220,8 @@ class Provider(Node):
     def power_off(self) -> None:
         """The line ends because the router's end is gone."""
         self._stop_serving()
+        if self._dialled:
+            self._dialled.stop()
         self.run("if ip link show cpe; then ip link delete cpe; fi")
 
     def rename_device(self, name: str) -> None:
