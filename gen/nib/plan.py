@@ -86,6 +86,10 @@ class Uplink:
         """The static addresses of one family, with their prefix length."""
         return _of(family, self.addresses)
 
+    def further_of(self, family: Family) -> tuple[str, ...]:
+        """The static addresses of one family but the first, which is the source of what leaves."""
+        return tuple(address.partition("/")[0] for address in self.addresses_of(family)[1:])
+
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """What is asked in one family."""
         return _of(family, self.probe.targets)
@@ -396,6 +400,16 @@ class Plan:
     def masqueraded_families(self) -> tuple[Family, ...]:
         """The families of the routes that are masqueraded."""
         return tuple(sorted({route.family for route in self.routes if route.masquerade}))
+
+    @property
+    def further_addresses(self) -> tuple[tuple[Uplink, Family, tuple[str, ...]], ...]:
+        """Those of every uplink and family that has any."""
+        return tuple(
+            (uplink, family, further)
+            for uplink in self.uplinks
+            for family in uplink.families
+            if (further := uplink.further_of(family))
+        )
 
     @property
     def outside(self) -> tuple[str, ...]:

@@ -24,12 +24,18 @@ class Isp:
 
     `late` is one whose device the router does not have until `attach` (a modem on USB).  "dialled"
     stands for PPP: a program makes the device and its address, and there is no gateway.
+
+    `home` is the network ("192.168.1") of a consumer's router in front of the customer: it
+    translates what leaves to an address of its own, and passes on what comes.  With `single` a
+    lease is one address, and the gateway is outside of it.
     """
 
     kind: Literal["dhcp", "static", "dialled"] = "dhcp"
     ipv6: Literal["none", "ra", "dhcp", "static"] = "none"
     lease: str = "1h"
     late: bool = False
+    home: str = ""
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +62,14 @@ class Provider(Node):
         self.mac = f"02:00:00:00:{number:02x}:01"
         self.router_mac = f"02:00:00:00:{number:02x}:02"
         subnet = f"198.51.{100 + number}" if spec.kind == "static" else f"100.64.{number}"
-        self._subnet = subnet
+        self._subnet = spec.home or subnet
+        self._host = 100 if spec.kind == "dhcp" else 2
+        if spec.home and spec.kind == "static":
+            self._host = number + 1  # in the same network as another one
         self._gateway = self._server
         self._router = router
         self._dnsmasq: Process | None = None
         self._dialled: Process | None = None
-        self._host = 100 if spec.kind == "dhcp" else 2
         self.switch: Switch | None = None
 
     # -- addresses
@@ -87,6 +95,11 @@ class Provider(Node):
         return f"{self._subnet}.{self._host}"
 
     @property
+    def public(self) -> str:
+        """What the internet sees and reaches the customer by, if not the router's own address."""
+        return f"{CORE}.{self.number}.1" if self.spec.home else self.router_address
+
+    @property
     def network6(self) -> str:
         """The access network of IPv6."""
         return f"2001:db8:{self.number}::/64"
@@ -105,6 +118,8 @@ class Provider(Node):
         """Whether a packet from this address came through this provider."""
         if ":" in address:
             return address.startswith(self.network6.removesuffix(":/64"))
+        if self.spec.home:
+            return address == self.public
         return address.startswith(f"{self._subnet}.")
 
     # -- building
@@ -127,7 +142,8 @@ class Provider(Node):
             f"ip -n {self} route add default via {far6}\n"
         )
         self._inet = inet
-        self._announce(self.network, near)
+        if not self.spec.home:
+            self._announce(self.network, near)
         own6 = ""
         if self.spec.ipv6 != "none":
             self._announce(self.network6, near6)
@@ -155,6 +171,19 @@ class Provider(Node):
                 jump fault
               }}
             }}""")
+
+        if self.spec.home:
+            self._nft(f"""
+                table ip home {{
+                  chain out {{
+                    type nat hook postrouting priority 100; policy accept;
+                    oifname core masquerade
+                  }}
+                  chain in {{
+                    type nat hook prerouting priority -100; policy accept;
+                    iifname core dnat to {self.router_address}
+                  }}
+                }}""")
 
     def _announce(self, prefix: str, via: str) -> None:
         """Tell the internet that a prefix is here."""
@@ -256,6 +285,8 @@ class Provider(Node):
             only = self.router_address
             argv += [f"--dhcp-range={only},{only},255.255.255.0,{self.spec.lease}"]
             argv += [f"--dhcp-option=option:router,{self.gateway}"]
+            if self.spec.single:
+                argv += ["--dhcp-option-force=option:netmask,255.255.255.255"]
         if self.spec.ipv6 == "ra":
             prefix = self.network6.removesuffix("/64")
             argv += ["--enable-ra", f"--dhcp-range={prefix},ra-only,64,{self.spec.lease}"]
