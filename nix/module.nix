@@ -58,6 +58,19 @@ let
     uplink: uplink.modem != null && !(elem uplink.modem.device [ null uplink.device ])
   ) uplinks;
 
+  # What nib makes, and the parents that are nothing else.
+  netdevs = filter (it: it.netdev != null) (uplinks ++ named settings.lans);
+  parents = map (it: if it.netdev.vlan != null then it.netdev.vlan else it.netdev.macvlan) netdevs;
+  known = map (it: it.device) (uplinks ++ named settings.lans) ++ map (it: it.modem.device) modems;
+  ports = attrNames (
+    listToAttrs (
+      map (name: {
+        inherit name;
+        value = null;
+      }) (filter (parent: !(elem parent known)) parents)
+    )
+  );
+
   # The devices that systemd-networkd configures by nib's files, and by which.
   networks =
     [
@@ -73,11 +86,16 @@ let
     ++ map (it: {
       inherit (it.modem) device;
       file = "05-nib-${it.name}-modem.network";
-    }) modems;
+    }) modems
+    ++ map (device: {
+      inherit device;
+      file = "05-nib-${device}-port.network";
+    }) ports;
   devices = filter (device: device != "lo") (map (network: network.device) networks);
 
   linked =
     map (network: "systemd/network/${network.file}") networks
+    ++ map (it: "systemd/network/05-nib-${it.name}.netdev") netdevs
     ++ [
       "nib/nib.nft"
       "nib/plan.json"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -51,8 +51,10 @@ class NibLab(Lab):
         isps: Sequence[Isp] = HOME_ISPS,
         lans: int = 1,
         files: Mapping[str, str] | None = None,
+        *,
+        shared: Collection[str] = (),
     ) -> None:
-        super().__init__(suite, isps, lans, nib=True, files=files)
+        super().__init__(suite, isps, lans, nib=True, files=files, shared=shared)
         self.configure(config)
 
     def configure(self, config: str) -> None:

@@ -249,3 +249,54 @@ def test_a_failing_hook_stops_what_comes_before_a_change(
     assert "1 ended with status 7" in failed[0]
     assert len(failed) == (1 if when == "pre-apply" else 2)
     assert all("3 was not done within 0.3 s" in line for line in failed[1:])
+
+
+def test_netdevs_become_files_and_lines_of_their_parents() -> None:
+    text = """\
+uplinks:
+  a: {device: isp1, address: dhcp, netdev: {macvlan: wan0}}
+  b: {device: isp2, address: dhcp, netdev: {macvlan: wan0}}
+  c: {device: isp3, address: dhcp, netdev: {vlan: isp1, id: 4094}}
+  d:
+    device: ppp0
+    address: external
+    modem: {address: 192.168.1.254, own: 192.168.1.2/24, device: wan1}
+  e: {device: isp5, address: dhcp, netdev: {vlan: wan1, id: 1}}
+lans:
+  home: {device: lan1, address: 192.168.10.1/24}
+  more: {device: lan2, address: 192.168.20.1/24, netdev: {macvlan: lan1}}
+"""
+    made = samples.files(text)
+    assert samples.plan(text).ports == ("wan0",)
+    stacked = {
+        path.removeprefix("systemd/network/05-nib-"): re.findall(
+            r"^(?:MACV|V)LAN=.*", content, re.M
+        )
+        for path, content in made.items()
+        if path.endswith(".network") and isinstance(content, str)
+    }
+    assert {name: lines for name, lines in stacked.items() if lines} == {
+        "wan0-port.network": ["MACVLAN=isp1", "MACVLAN=isp2"],
+        "a.network": ["VLAN=isp3"],
+        "d-modem.network": ["VLAN=isp5"],
+        "home.network": ["MACVLAN=lan2"],
+    }
+    assert {path for path in made if path.endswith(".netdev")} == {
+        f"systemd/network/05-nib-{name}.netdev" for name in ("a", "b", "c", "e", "more")
+    }
+    answering = re.findall(r"conf/(\S+)/arp_ignore = 1", str(made["sysctl.d/05-nib.conf"]))
+    assert answering == ["wan0", "isp1", "isp2", "lan1", "lan2"]
+    for file in ("nib/nib.nft", "nib/stopped.nft"):
+        assert re.search(r'uplink_devices.*"wan0"|elements = .*"wan0"', str(made[file]))
+
+
+def test_a_new_id_of_a_vlan_changes_the_file_of_its_parent() -> None:
+    """So networkd configures the parent anew, and makes the device that nib apply has removed."""
+    one, two = (
+        samples.files(
+            f"uplinks: {{a: {{device: v, address: dhcp, netdev: {{vlan: wan0, id: {number}}}}}}}\n"
+        )
+        for number in (3, 4)
+    )
+    path = "systemd/network/05-nib-wan0-port.network"
+    assert one[path] != two[path]

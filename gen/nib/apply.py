@@ -15,7 +15,7 @@ from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
 from nib.plan import Plan, from_json
 from nib.planner import make_plan
 from nib.render import NETWORK, NEWEST_SYSTEMD, UNITS, render
-from nib.router import ETC, Run, forget, look, sweep, tell, try_out
+from nib.router import ETC, Run, forget, look, outdated, sweep, tell, try_out
 from nib.state import render_state
 from nib.status import STATUS_FILE, Status
 from nib.status import from_json as status_from_json
@@ -82,7 +82,7 @@ def apply(config: Config, *, yes: bool) -> int:
         changed = frozenset(c.path for c in differ) | _written_since(changes, since_s)
         if _fragments_changed(mine, since_s):
             changed |= {steps.TABLE_FILE}
-        todo = steps.forward(changed, before.inactive, str(ETC))
+        todo = steps.forward(changed, before.inactive, str(ETC), outdated(old, plan))
         if todo or differ:
             if failed := hooks.run(ETC, "pre-apply", plan, changed, hook_s):
                 raise Refused(f"{failed[0]}\nnothing was changed")

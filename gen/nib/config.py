@@ -256,6 +256,20 @@ class Modem:
 
 
 @dataclass(frozen=True, slots=True)
+class Netdev:
+    """The device of `owner` (an uplink or lan), made by nib on `parent`.
+
+    `vlan` is the id of a VLAN, None for a macvlan.
+    """
+
+    owner: str
+    device: str
+    parent: str
+    vlan: int | None
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
 class Hooks:
     """The administrator's programs around `nib apply`; times in milliseconds."""
 
@@ -269,6 +283,7 @@ class Config:
     mode: Mode
     uplinks: tuple[Uplink, ...]
     lans: tuple[Lan, ...]
+    netdevs: tuple[Netdev, ...]
     forwarding: tuple[tuple[str, ...], ...]
     sets: tuple[AddressSet, ...]
     policies: tuple[Policy, ...]

@@ -86,6 +86,10 @@ class Uplink:
         """The static addresses of one family, with their prefix length."""
         return _of(family, self.addresses)
 
+    def further_of(self, family: Family) -> tuple[str, ...]:
+        """The static addresses of one family but the first, which is the source of what leaves."""
+        return tuple(address.partition("/")[0] for address in self.addresses_of(family)[1:])
+
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """What is asked in one family."""
         return _of(family, self.probe.targets)
@@ -303,6 +307,17 @@ class Modem:
 
 
 @dataclass(frozen=True, slots=True)
+class Netdev:
+    """A device that networkd makes on `parent`: a macvlan, or the VLAN with the id `vlan`."""
+
+    name: str
+    device: str
+    parent: str
+    vlan: int | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """The largest TCP segment of a family that fits through the devices."""
 
@@ -331,6 +346,7 @@ class Plan:
     sets: tuple[AddressSet, ...]
     flow_rules: tuple[FlowRule, ...]
     modems: tuple[Modem, ...]
+    netdevs: tuple[Netdev, ...]
     routes: tuple[Route, ...]
     segments: tuple[Segment, ...]
     firewall: Firewall | None
@@ -386,12 +402,37 @@ class Plan:
         return tuple(sorted({route.family for route in self.routes if route.masquerade}))
 
     @property
+    def further_addresses(self) -> tuple[tuple[Uplink, Family, tuple[str, ...]], ...]:
+        """Those of every uplink and family that has any."""
+        return tuple(
+            (uplink, family, further)
+            for uplink in self.uplinks
+            for family in uplink.families
+            if (further := uplink.further_of(family))
+        )
+
+    @property
     def outside(self) -> tuple[str, ...]:
         """The devices that lead out: nothing gets in by them unless it is allowed."""
         return (
             *(uplink.device for uplink in self.uplinks),
             *(modem.device for modem in self.modems if modem.extra),
+            *self.ports,
         )
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The parents of netdevs that are nothing else: raised, without addresses."""
+        known = {*self.devices, *(modem.device for modem in self.modems)}
+        parents = sorted({netdev.parent for netdev in self.netdevs})
+        return tuple(parent for parent in parents if parent not in known)
+
+    @property
+    def on_shared_wires(self) -> tuple[str, ...]:
+        """The macvlans and their parents: each hears what is for the others."""
+        macvlans = [netdev for netdev in self.netdevs if netdev.vlan is None]
+        pairs = ((netdev.parent, netdev.device) for netdev in macvlans)
+        return tuple(dict.fromkeys(device for pair in pairs for device in pair))
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from nib.plan import (
     Table,
     Uplink,
 )
-from nib.planner_passages import forwards, limit, modems, ports, routes, segments
+from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -82,6 +82,7 @@ def make_plan(conf: Config) -> Plan:
         sets=flows.sets(conf, ipv6),
         flow_rules=flows.rules(conf, lans, ipv6),
         modems=modems(conf),
+        netdevs=netdevs(conf),
         routes=routes(conf),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from nib import config
 from nib.config import Config, Static
-from nib.plan import Family, Forward, Limit, Modem, Route, Segment, Uplink
+from nib.plan import Family, Forward, Limit, Modem, Netdev, Route, Segment, Uplink
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -96,6 +96,15 @@ def modems(conf: Config) -> tuple[Modem, ...]:
         )
         for modem in conf.modems
     )
+
+
+def netdevs(conf: Config) -> tuple[Netdev, ...]:
+    """The devices that nib makes, in the order of their names."""
+    made = [
+        Netdev(netdev.owner, netdev.device, netdev.parent, netdev.vlan, str(netdev.origin))
+        for netdev in conf.netdevs
+    ]
+    return tuple(sorted(made, key=lambda netdev: netdev.name))
 
 
 def segments(uplinks: Iterable[Uplink]) -> tuple[Segment, ...]:

@@ -66,6 +66,14 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
             "networkd/lo.network.j2", rules=[rule for rule in plan.rules if rule.device == "lo"]
         ),
     }
+    for netdev in plan.netdevs:
+        files[f"{NETWORK}/05-nib-{netdev.name}.netdev"] = fill(
+            "networkd/netdev.netdev.j2", netdev=netdev
+        )
+    for port in plan.ports:
+        files[f"{NETWORK}/05-nib-{port}-port.network"] = fill(
+            "networkd/port.network.j2", device=port
+        )
     for uplink in plan.uplinks:
         files[f"{NETWORK}/05-nib-{uplink.name}.network"] = fill(
             "networkd/uplink.network.j2",

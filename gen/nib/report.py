@@ -21,6 +21,7 @@ def plan_report(plan: Plan) -> str:
         *([("rules, the first that matches", _rules(plan))] if plan.flow_rules else []),
         ("firewall", _firewall(plan)),
         *([("forwards", _forwards(plan))] if plan.firewall and plan.firewall.forwards else []),
+        *([("made by nib", _netdevs(plan))] if plan.netdevs else []),
         *([("routes", _routes(plan))] if plan.routes else []),
         *([("modems", _modems(plan))] if plan.modems else []),
         ("probes", _probes(plan)),
@@ -88,6 +89,18 @@ def _lans(plan: Plan) -> str:
         for lan in plan.lans
     ]
     return columns(("name", "device", "ip", "address"), rows) if rows else "none\n"
+
+
+def _netdevs(plan: Plan) -> str:
+    rows = [
+        (
+            netdev.device,
+            "a macvlan" if netdev.vlan is None else f"the VLAN {netdev.vlan}",
+            f"on {netdev.parent}",
+        )
+        for netdev in plan.netdevs
+    ]
+    return columns((), rows)
 
 
 def _forwarding(plan: Plan) -> str:

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyroute2 import NFCTSocket
@@ -122,6 +122,17 @@ def _settings(changes: Changes) -> dict[Path, str]:
         with suppress(OSError):
             values[path] = path.read_text()
     return values
+
+
+def outdated(old: Plan | None, new: Plan) -> tuple[str, ...]:
+    """The devices that are there because the old plan said so, and are none of the new one."""
+    made = {replace(netdev, name="", origin="") for netdev in new.netdevs}
+    return tuple(
+        netdev.device
+        for netdev in (old.netdevs if old else ())
+        if replace(netdev, name="", origin="") not in made
+        and Path("/sys/class/net", netdev.device).exists()
+    )
 
 
 # -- change ----------------------------------------------------------------------------------------

@@ -18,8 +18,8 @@ from nib.document import Document, Path, Problem, shown
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"notify", "ipv6"}),
-    ("uplinks", "*"): frozenset({"bandwidth", "metered", "netdev"}),
-    ("lans", "*"): frozenset({"dhcp_server", "mtu", "netdev"}),
+    ("uplinks", "*"): frozenset({"bandwidth", "metered"}),
+    ("lans", "*"): frozenset({"dhcp_server", "mtu"}),
     ("rules", "*", "match"): frozenset({"time"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,

@@ -1,5 +1,6 @@
 """What must be done to a running router after its files changed, and to undo that; as data."""
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
@@ -34,10 +35,16 @@ class Step:
     within_s: float = 30.0
 
 
-def forward(changed: AbstractSet[str], inactive: AbstractSet[str], etc: str) -> tuple[Step, ...]:
+def forward(
+    changed: AbstractSet[str],
+    inactive: AbstractSet[str],
+    etc: str,
+    outdated: Iterable[str] = (),
+) -> tuple[Step, ...]:
     """The least that makes a router run its new files, in an order that never opens it.
 
-    `changed` are paths below `etc`, `inactive` the units of SERVICES that do not run.
+    `changed` are paths below `etc`, `inactive` the units of SERVICES that do not run, `outdated`
+    devices that an earlier plan had made, and this one not or otherwise.
     """
     steps: list[Step] = []
     if _units(changed):
@@ -49,6 +56,10 @@ def forward(changed: AbstractSet[str], inactive: AbstractSet[str], etc: str) -> 
     if TABLE_FILE in changed or NFTABLES in inactive:
         says = "the table is loaded, in one transaction"
         steps.append(Step("table", says, ("systemctl", "reload-or-restart", NFTABLES)))
+    for device in outdated:
+        # networkd removes no device, and changes none that is there
+        says = f"{device} is made no more, or anew"
+        steps.append(Step("network", says, ("ip", "link", "delete", device)))
     if step := _network(changed, inactive):
         steps.append(step)
     if changed & {PLAN_FILE, f"{UNITS}/{MONITOR}"}:

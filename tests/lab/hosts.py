@@ -4,6 +4,7 @@ import json
 
 from lab.node import Holder, Node
 from lab.router import Router
+from lab.switch import Switch
 
 INTERNET = "203.0.113.10"
 INTERNET6 = "2001:db8:ffff::10"
@@ -42,6 +43,7 @@ class Lan(Node):
         self.router_mac = f"02:00:00:01:{number:02x}:02"
         self._subnet = f"192.168.{10 * number}"
         self._subnet6 = f"fd00:{10 * number}:"
+        self.switch: Switch | None = None
 
     @property
     def network(self) -> str:
@@ -74,12 +76,15 @@ class Lan(Node):
 
     def attach(self, router: Router) -> None:
         """Plug the client in; it has its address and its default route at once."""
+        far = self.switch or router
         self.holder.run(
-            f"ip -n {router} link add {self.device} address {self.router_mac} "
+            f"ip -n {far} link add {self.device} address {self.router_mac} "
             f"type veth peer name eth0 address {self.mac} netns {self}\n"
             f"ip -n {self} address add {self.address}/24 dev eth0; ip -n {self} link set eth0 up\n"
             f"ip -n {self} route add default via {self.router_address}"
         )
+        if self.switch:
+            self.switch.join(self.device)
 
     def power_off(self) -> None:
         """The cable ends because the router's end is gone."""

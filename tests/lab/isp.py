@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from lab.errors import LabError, eventually
 from lab.node import PLAIN, Holder, Node, Process
+from lab.tunnel import line
 
 if TYPE_CHECKING:
     from lab.router import Router
+    from lab.switch import Switch
 
 CORE = "10.99"
 
@@ -20,13 +22,20 @@ CORE = "10.99"
 class Isp:
     """What a provider is like.
 
-    `late` is one whose device the router does not have until `attach` (a modem on USB).
+    `late` is one whose device the router does not have until `attach` (a modem on USB).  "dialled"
+    stands for PPP: a program makes the device and its address, and there is no gateway.
+
+    `home` is the network ("192.168.1") of a consumer's router in front of the customer: it
+    translates what leaves to an address of its own, and passes on what comes.  With `single` a
+    lease is one address, and the gateway is outside of it.
     """
 
-    kind: Literal["dhcp", "static"] = "dhcp"
+    kind: Literal["dhcp", "static", "dialled"] = "dhcp"
     ipv6: Literal["none", "ra", "dhcp", "static"] = "none"
     lease: str = "1h"
     late: bool = False
+    home: str = ""
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +57,20 @@ class Provider(Node):
         super().__init__(holder, f"isp{number}")
         self.number = number
         self.spec = spec
-        self.device = f"wan{number}"
+        self.device = f"wan{number}" if spec.kind != "dialled" else f"ppp{number}"
         self.attached = not spec.late
         self.mac = f"02:00:00:00:{number:02x}:01"
         self.router_mac = f"02:00:00:00:{number:02x}:02"
-        subnet = f"100.64.{number}" if spec.kind == "dhcp" else f"198.51.{100 + number}"
-        self._subnet = subnet
+        subnet = f"198.51.{100 + number}" if spec.kind == "static" else f"100.64.{number}"
+        self._subnet = spec.home or subnet
+        self._host = 100 if spec.kind == "dhcp" else 2
+        if spec.home and spec.kind == "static":
+            self._host = number + 1  # in the same network as another one
         self._gateway = self._server
         self._router = router
         self._dnsmasq: Process | None = None
+        self._dialled: Process | None = None
+        self.switch: Switch | None = None
 
     # -- addresses
 
@@ -78,7 +92,12 @@ class Provider(Node):
     @property
     def router_address(self) -> str:
         """The address that the router has, or will have, here."""
-        return f"{self._subnet}.{100 if self.spec.kind == 'dhcp' else 2}"
+        return f"{self._subnet}.{self._host}"
+
+    @property
+    def public(self) -> str:
+        """What the internet sees and reaches the customer by, if not the router's own address."""
+        return f"{CORE}.{self.number}.1" if self.spec.home else self.router_address
 
     @property
     def network6(self) -> str:
@@ -99,6 +118,8 @@ class Provider(Node):
         """Whether a packet from this address came through this provider."""
         if ":" in address:
             return address.startswith(self.network6.removesuffix(":/64"))
+        if self.spec.home:
+            return address == self.public
         return address.startswith(f"{self._subnet}.")
 
     # -- building
@@ -121,7 +142,8 @@ class Provider(Node):
             f"ip -n {self} route add default via {far6}\n"
         )
         self._inet = inet
-        self._announce(self.network, near)
+        if not self.spec.home:
+            self._announce(self.network, near)
         own6 = ""
         if self.spec.ipv6 != "none":
             self._announce(self.network6, near6)
@@ -150,6 +172,19 @@ class Provider(Node):
               }}
             }}""")
 
+        if self.spec.home:
+            self._nft(f"""
+                table ip home {{
+                  chain out {{
+                    type nat hook postrouting priority 100; policy accept;
+                    oifname core masquerade
+                  }}
+                  chain in {{
+                    type nat hook prerouting priority -100; policy accept;
+                    iifname core dnat to {self.router_address}
+                  }}
+                }}""")
+
     def _announce(self, prefix: str, via: str) -> None:
         """Tell the internet that a prefix is here."""
         source = "" if ":" in prefix else "src 203.0.113.10"
@@ -163,13 +198,19 @@ class Provider(Node):
     def attach(self) -> None:
         """Give the router the device.  It keeps its hardware address, as a modem does."""
         self.attached = True
+        if self.spec.kind == "dialled":
+            self._dial()
+            return
+        far = self.switch or self._router
         self.holder.run(
-            f"ip -n {self._router} link add {self.device} address {self.router_mac} "
+            f"ip -n {far} link add {self.device} address {self.router_mac} "
             f"type veth peer name cpe address {self.mac} netns {self}\n"
             f"for address in {self._server} {self.gateway}; do\n"
             f"  ip -n {self} address replace $address/24 dev cpe\n"
             "done"
         )
+        if self.switch:
+            self.switch.join(self.device)
         # One link-local address, and one that can be told: it is the gateway of announcements.
         self.run("ip link set cpe addrgenmode none")
         if self.spec.ipv6 != "none":
@@ -179,6 +220,27 @@ class Provider(Node):
         self._serve()
         self.plug()
 
+    def _dial(self) -> None:
+        """As pppd does it: the device, its address, and then it is up."""
+        self._dialled = line(self._router, self.device, self, "cpe")
+        ends = (
+            (self, "cpe", self.gateway, self.router_address, self.gateway6),
+            (self._router, self.device, self.router_address, self.gateway, self.router_address6),
+        )
+        for node, device, own, peer, own6 in ends:
+            ip = f"ip -n {node}"
+            self.holder.run(f"{ip} link set {device} addrgenmode none")
+            self.holder.run(f"{ip} address add {own} peer {peer} dev {device}")
+            if self.spec.ipv6 != "none":
+                self.holder.run(f"{ip} address add {own6}/64 dev {device} nodad")
+            self.holder.run(f"{ip} link set {device} up")
+
+    def redial(self, host: int) -> None:
+        """The line ends, and begins again with .HOST for the router's address."""
+        self.detach()
+        self._host = host
+        self.attach()
+
     def detach(self) -> None:
         """Take the device away: the router does not have it any more."""
         self.power_off()
@@ -187,6 +249,8 @@ class Provider(Node):
     def power_off(self) -> None:
         """The line ends because the router's end is gone."""
         self._stop_serving()
+        if self._dialled:
+            self._dialled.stop()
         self.run("if ip link show cpe; then ip link delete cpe; fi")
 
     def rename_device(self, name: str) -> None:
@@ -221,6 +285,8 @@ class Provider(Node):
             only = self.router_address
             argv += [f"--dhcp-range={only},{only},255.255.255.0,{self.spec.lease}"]
             argv += [f"--dhcp-option=option:router,{self.gateway}"]
+            if self.spec.single:
+                argv += ["--dhcp-option-force=option:netmask,255.255.255.255"]
         if self.spec.ipv6 == "ra":
             prefix = self.network6.removesuffix("/64")
             argv += ["--enable-ra", f"--dhcp-range={prefix},ra-only,64,{self.spec.lease}"]

@@ -8,7 +8,7 @@ lan2 --'            |          |
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +17,7 @@ from lab.image import image, nib_layer
 from lab.isp import Isp, Provider
 from lab.node import Holder
 from lab.router import Router
+from lab.switch import Switch
 from lab.traffic import start_server
 
 
@@ -24,7 +25,8 @@ class Lab:
     """A world of its own, from `with` to the end of the block, or of the process.
 
     `isps` says what the providers are like, from the first; `files` are put before the boot that
-    a test asks for with `lab.router.boot()`.
+    a test asks for with `lab.router.boot()`.  Those of `shared` ("isp1", "lan1") are behind a
+    switch, on one port of the router.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Lab:
         *,
         nib: bool = False,
         files: Mapping[str, str] | None = None,
+        shared: Collection[str] = (),
     ) -> None:
         self.suite = suite
         layers = [nib_layer(suite), image(suite)] if nib else [image(suite)]
@@ -46,6 +49,8 @@ class Lab:
                 Provider(self.holder, number, isp, self.router)
                 for number, isp in enumerate(isps, start=1)
             )
+            self.switch = Switch(self.holder)
+            self.shared = frozenset(shared)
             self.lans = tuple(Lan(self.holder, number) for number in range(1, lans + 1))
             self._build()
             for path, text in (files or {}).items():
@@ -56,14 +61,20 @@ class Lab:
 
     def _build(self) -> None:
         self.inet.build()
+        if self.shared:
+            self.switch.build()
         for provider in self.isps:
             provider.connect(self.inet)
+            provider.switch = self.switch if provider.name in self.shared else None
         for lan in self.lans:
             lan.build()
+            lan.switch = self.switch if lan.name in self.shared else None
         self.router.plug, self.router.unplug = self._plug, self._unplug
         start_server(self.inet, tcp=[TCP_PORT, 443], udp=[UDP_PORT], dns=[53], http=[80])
 
     def _plug(self) -> None:
+        if self.shared:
+            self.switch.attach(self.router)
         for lan in self.lans:
             lan.attach(self.router)
         for provider in self.isps:
@@ -75,6 +86,8 @@ class Lab:
             lan.power_off()
         for provider in self.isps:
             provider.power_off()
+        if self.shared:
+            self.switch.power_off()
 
     def __enter__(self) -> Self:
         return self
