@@ -22,6 +22,7 @@ up among the facts 20 ms later, as it does in earnest.
 import re
 from dataclasses import replace
 
+from nib.families import Family
 from nib.monitor import core
 from nib.monitor.events import (
     AddDefault,
@@ -46,7 +47,7 @@ from nib.monitor.events import (
     TableTouched,
     Woke,
 )
-from nib.plan import Family, Plan, Priority, Rule, Table
+from nib.plan import Plan, Priority, Rule, Table
 from nib.status import Status
 
 ECHO_S = 0.02

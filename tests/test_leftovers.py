@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import samples
 from alone import alone, sh
+from nib.families import Family
 from nib.leftovers import leftovers
-from nib.plan import PROTOCOL, Family, Plan
+from nib.plan import PROTOCOL, Plan
 from test_links import DEVICES, rule_text
 
 PLAN = samples.plan(samples.DUAL)

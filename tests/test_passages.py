@@ -10,7 +10,7 @@ import private
 import samples
 from nib import fragments, hooks
 from nib.host import Refused
-from nib.plan import Forward
+from nib.passages import Forward
 
 FORWARDS = """\
 firewall:

@@ -9,12 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samples
-from nib.plan import (
-    VERSION,
-    Plan,
-    from_json,
-    to_json,
-)
+from nib.plan import VERSION, Plan, from_json, to_json
 from nib.planner import assign_ids, highest_id, make_plan, split_mask
 from private import load
 

@@ -11,9 +11,10 @@ import pytest
 
 import samples
 from alone import alone, eventually, neighbour, sh
+from nib.families import Family
 from nib.monitor.events import Event, Judged, Tallied
 from nib.monitor.probe import Prober
-from nib.plan import Family, Uplink
+from nib.plan import Uplink
 
 ANSWERS, ANSWERS_TOO, SILENT = "192.0.2.1", "192.0.2.3", "192.0.2.99"
 INTERVAL_MS, TIMEOUT_MS = 30, 150

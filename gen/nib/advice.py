@@ -8,8 +8,8 @@ from ipaddress import IPv4Network, IPv6Network
 
 from nib.config import Address, Config, Network, Uplink
 from nib.document import Document
+from nib.families import Family
 from nib.peers import PEERS, Peer
-from nib.plan import Family
 from nib.planner import make_plan
 from nib.problem import Path, Problem, in_order
 from nib.shape import schema

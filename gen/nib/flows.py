@@ -7,7 +7,8 @@ from typing import Literal
 
 from nib import config
 from nib.config import Addresses, Config, Mode, Span, Uplink
-from nib.plan import AddressSet, Family, FlowRule, Lan, Policy, Share, Sticky
+from nib.families import Family
+from nib.plan import AddressSet, FlowRule, Lan, Policy, Share, Sticky
 
 DEFAULT = "default"
 

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from nib.plan import PROBE_PAYLOAD_BYTES, Family, Plan, Policy, Probe, Uplink
+from nib.families import Family
+from nib.plan import PROBE_PAYLOAD_BYTES, Plan, Policy, Probe, Uplink
 from nib.state import carriers, everything
 
 MONTH_MS = 30 * 86400 * 1000

@@ -6,7 +6,8 @@ networkd removes what its files do not say any more, but at a restart forgets wh
 import json
 from collections.abc import Iterator, Mapping
 
-from nib.plan import PROTOCOL, Family, Plan, Rule
+from nib.families import Family
+from nib.plan import PROTOCOL, Plan, Rule
 from nib.planner import (
     BALANCE,
     BALANCE_TABLE,

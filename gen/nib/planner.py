@@ -12,13 +12,12 @@ from operator import attrgetter
 
 from nib import config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
+from nib.families import Family
+from nib.passages import Allow, Firewall
 from nib.plan import (
     GENERATED_BY,
     STATE_DIRECTORY,
     VERSION,
-    Allow,
-    Family,
-    Firewall,
     Kind,
     Lan,
     Mark,

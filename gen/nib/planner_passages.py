@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 from nib import config
 from nib.config import Config, Static
-from nib.plan import Family, Forward, Limit, Modem, Netdev, Route, Segment, Uplink
+from nib.families import Family
+from nib.passages import Forward, Limit, Modem, Netdev, Route, Segment
+from nib.plan import Uplink
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 

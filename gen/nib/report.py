@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from nib.families import Family
 from nib.guarantees import Guarantee, guarantees
-from nib.plan import Allow, Family, FlowRule, Forward, Limit, Plan, Sticky, Uplink
+from nib.passages import Allow, Forward, Limit
+from nib.plan import FlowRule, Plan, Sticky, Uplink
 from nib.state import carriers, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 

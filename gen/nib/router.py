@@ -14,18 +14,17 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import steps
 from nib.changes import Changes, differing, holds, inverse, summary
+from nib.families import FAMILIES
 from nib.host import Refused, command, reason, say
 from nib.install import write
 from nib.leftovers import Command, leftovers
-from nib.plan import Family, Mark, Plan
+from nib.plan import Mark, Plan
 from nib.planner import BALANCE, MAIN_FIRST
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
 
 ETC = Path("/etc")
 
 TABLES = ("inet nib", "inet nib_stopped")
-
-FAMILIES: tuple[Family, ...] = (4, 6)
 
 RULES_WITHIN_S = 3.0
 

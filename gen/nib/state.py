@@ -7,7 +7,8 @@ one transaction, so the text may be sent at any time, any number of times.
 
 from collections.abc import Iterable, Mapping
 
-from nib.plan import Family, Plan, Policy, Share
+from nib.families import Family
+from nib.plan import Plan, Policy, Share
 
 # Any weight to 1/65536.  A smaller modulus rounds visibly: 100:1 becomes 253:3 with 256.
 SLOTS = 65536

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nib import codec
-from nib.plan import STATE_DIRECTORY, Family
+from nib.families import Family
+from nib.plan import STATE_DIRECTORY
 
 VERSION = 1
 STATUS_FILE = f"{STATE_DIRECTORY}/status.json"

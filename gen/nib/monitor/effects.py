@@ -9,6 +9,7 @@ from typing import Any
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import status as statuses
+from nib.families import Family
 from nib.monitor.events import (
     AddDefault,
     AddRule,
@@ -26,7 +27,7 @@ from nib.monitor.events import (
 from nib.monitor.links import FAMILIES, MAIN, RT_SCOPE_LINK
 from nib.monitor.notify import notify
 from nib.monitor.tables import TableWatch
-from nib.plan import PROTOCOL, Family, Plan, Rule
+from nib.plan import PROTOCOL, Plan, Rule
 
 log = logging.getLogger("nib-monitor")
 

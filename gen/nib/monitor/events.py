@@ -5,7 +5,8 @@ An event is a fact with a time (`at_s`, CLOCK_MONOTONIC in seconds); an effect i
 
 from dataclasses import dataclass
 
-from nib.plan import Family, Rule, Table
+from nib.families import Family
+from nib.plan import Rule, Table
 from nib.status import Status
 
 # -- facts: what the kernel has ------------------------------------------------------------------

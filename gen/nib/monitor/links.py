@@ -23,8 +23,9 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_LINK,
 )
 
+from nib.families import Family
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
-from nib.plan import PROTOCOL, Family, Plan, Priority, Rule, Table
+from nib.plan import PROTOCOL, Plan, Priority, Rule, Table
 
 MAIN = Table(254)
 

@@ -25,8 +25,9 @@ from icmplib import (
     SocketPermissionError,
 )
 
+from nib.families import Family
 from nib.monitor.events import Event, Judged, Tallied
-from nib.plan import PROBE_PAYLOAD_BYTES, Family, Uplink
+from nib.plan import PROBE_PAYLOAD_BYTES, Uplink
 
 # linux/icmp.h: a bit set keeps a type from the socket; let only echo replies (type 0) through.
 SOL_RAW = 255

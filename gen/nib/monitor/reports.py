@@ -1,5 +1,6 @@
 """The world in words and numbers: reasons, status.json, the line for systemd."""
 
+from nib.families import Family
 from nib.monitor.events import (
     AddDefault,
     AddRule,
@@ -13,7 +14,7 @@ from nib.monitor.events import (
     SetBalance,
 )
 from nib.monitor.world import Key, Tally, World, device_of, obstacle
-from nib.plan import Family, Uplink
+from nib.plan import Uplink
 from nib.state import carriers
 from nib.status import VERSION, FamilyStatus, Shown, Status, UplinkStatus
 

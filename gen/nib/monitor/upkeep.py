@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from nib.families import Family
 from nib.monitor.events import (
     AddDefault,
     AddRule,
@@ -22,7 +23,7 @@ from nib.monitor.events import (
     RemoveRule,
     SetBalance,
 )
-from nib.plan import Family, Plan, Rule, Table, Uplink
+from nib.plan import Plan, Rule, Table, Uplink
 from nib.state import Live, carriers
 
 # The kernel makes one route of two IPv6 routes with the same metric.  What is put back must stay

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nib.families import Family
 from nib.monitor.events import Device, Facts
 from nib.monitor.health import Health
 from nib.monitor.upkeep import Memory
-from nib.plan import Family, Plan
+from nib.plan import Plan
 from nib.state import Live
 from nib.status import Status
 
