@@ -59,7 +59,7 @@ def _read(reader: Reader, path: Path, holder: dict[str, Any]) -> Netdev | None:
         reader.say(where, "missing key 'id'", "the number in the tag, as the provider says it")
         return None
     if kind == "macvlan" and "id" in entry:
-        hint = f"write {{vlan: {entry['macvlan']}, id: {entry['id']}}} if a tag is meant"
+        hint = f"write {{vlan: {shown(entry['macvlan'])}, id: {entry['id']}}} if a tag is meant"
         reader.say((*where, "id"), "a macvlan has no id", hint)
     if parent is None or device is None or (kind == "vlan" and entry["id"] is None):
         return None

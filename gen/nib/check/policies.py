@@ -138,7 +138,9 @@ def _addresses(reader: Reader, path: Path, given: Any, sets: Collection[str]) ->
 
     def read(text: str) -> Any:
         if text in sets:
-            raise values.Wrong(f"{shown(text)} is no address", f"write '@{text}' for the set")
+            raise values.Wrong(
+                f"{shown(text)} is no address", f"write {shown('@' + text)} for the set"
+            )
         return _known(text[1:], sets, "set") if text in names else values.span(text)
 
     found = reader.each(path, read, given)
