@@ -9,7 +9,11 @@ from nib.leftovers import leftovers
 from nib.plan import PROTOCOL, Plan
 from test_links import DEVICES, rule_text
 
-PLAN = samples.plan(samples.DUAL)
+BLOCKING = """
+policies: {only: {tiers: [[cable]], when_down: block}}
+rules: [{match: {lan: home}, use: only}]
+"""
+PLAN = samples.plan(samples.DUAL + BLOCKING)
 FOUR = samples.plan()
 
 

@@ -11,6 +11,7 @@ from nib.plan import PROTOCOL, Plan, Rule
 from nib.planner import (
     BALANCE,
     BALANCE_TABLE,
+    BLOCK,
     FALL_THROUGH,
     GUARD,
     LOCAL,
@@ -24,7 +25,7 @@ Listed = list[Mapping[str, str | int | None]]
 # An uplink's table in whatever plan: as many as the widest mask has ids.
 TABLES = range(BALANCE_TABLE + 1, BALANCE_TABLE + 1 + highest_id(0xFF))
 # Where nib's rules lead to main, or nowhere.
-ELSEWHERE = (MAIN_FIRST, FALL_THROUGH, GUARD, LOCAL)
+ELSEWHERE = (MAIN_FIRST, BLOCK, FALL_THROUGH, GUARD, LOCAL)
 MAIN = 254
 
 # Who made a route of nib's: networkd (static 4, RA 9, DHCP 16; rt_protos) or the monitor.
