@@ -23,7 +23,7 @@ def read_policies(reader: Reader, uplinks: Collection[str], mask: int | None) ->
     for name in policies:
         path: Path = ("policies", name)
         if name.lower() in folded:
-            sentence = f"the name is already used by uplinks.{folded[name.lower()]}"
+            sentence = f"the name is already used by {dotted(('uplinks', folded[name.lower()]))}"
             reader.say(path, sentence, "an uplink is a policy of its own: 'use' can name it")
         elif (name.lower() in RESERVED and name != "default") or name.startswith(_LANS_OWN):
             reader.say(path, f"the name {shown(name)} is reserved", "choose another name")
