@@ -18,7 +18,7 @@ from nib.monitor.events import (
     SetBalance,
     Tallied,
 )
-from nib.monitor.world import Tally
+from nib.monitor.tally import Tally
 from nib.plan import Table
 from nib.report import is_down, status_report
 from nib.status import Status, from_json, to_json

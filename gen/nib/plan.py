@@ -44,8 +44,21 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """More than `down` takes an uplink down, less than `up` lets it return; between, it stays."""
+
+    down: int
+    up: int
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
-    """What the monitor asks on an uplink; times in milliseconds."""
+    """What the monitor asks on an uplink; times in milliseconds.
+
+    `damping_ms` is the half life of the penalty for going down, `canary_ms` how long a returned
+    uplink has less than its share; 0 means none.  `loss` is in percent, `rtt` and `jitter` are in
+    milliseconds.
+    """
 
     targets: tuple[str, ...]
     interval_ms: int
@@ -54,6 +67,11 @@ class Probe:
     fall: int
     rise: int
     hold_down_ms: int
+    damping_ms: int = 0
+    canary_ms: int = 0
+    loss: Limits | None = None
+    rtt: Limits | None = None
+    jitter: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from nib.plan import (
     VERSION,
     Kind,
     Lan,
+    Limits,
     Mark,
     Marks,
     Plan,
@@ -178,9 +179,18 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
             fall=probe.fall,
             rise=probe.rise,
             hold_down_ms=probe.hold_down_ms,
+            damping_ms=probe.damping_ms,
+            canary_ms=probe.canary_ms,
+            loss=_limits(probe.loss),
+            rtt=_limits(probe.rtt),
+            jitter=_limits(probe.jitter),
         ),
         origin=str(uplink.origin),
     )
+
+
+def _limits(limits: config.Limits | None) -> Limits | None:
+    return Limits(limits.down, limits.up) if limits else None
 
 
 def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:

@@ -15,14 +15,11 @@ from jsonschema.validators import extend
 from nib.document import Document, Path, Problem, shown
 
 # Words of the configuration that are fixed but not built; `*` is any name or index.
-_PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"notify", "ipv6"}),
     ("uplinks", "*"): frozenset({"bandwidth", "metered"}),
     ("lans", "*"): frozenset({"dhcp_server", "mtu"}),
     ("rules", "*", "match"): frozenset({"time"}),
-    ("probe",): _PROBE_LATER,
-    ("uplinks", "*", "probe"): _PROBE_LATER,
 }
 _LATER_TARGETS = ("tcp", "dns", "http", "ping", "arp", "command")
 

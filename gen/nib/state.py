@@ -16,6 +16,11 @@ SLOTS = 65536
 Live = Mapping[Family, frozenset[str]]
 """For each family the names of the uplinks that are alive."""
 
+Easing = Mapping[Family, Mapping[str, int]]
+"""Those of them that take less than their share of new flows, in percent of it."""
+
+EVENLY: Easing = {}
+
 
 def everything(plan: Plan) -> Live:
     """Every uplink alive, in each of its families."""
@@ -23,6 +28,11 @@ def everything(plan: Plan) -> Live:
         family: frozenset(u.name for u in plan.uplinks if family in u.families)
         for family in plan.families
     }
+
+
+def eased(shares: Iterable[Share], easing: Mapping[str, int]) -> tuple[Share, ...]:
+    """The shares with the weights that they have for now."""
+    return tuple(Share(s.uplink, s.weight * easing.get(s.uplink, 100)) for s in shares)
 
 
 def carriers(policy: Policy, live: frozenset[str]) -> tuple[Share, ...]:
@@ -47,7 +57,7 @@ def slots(shares: Iterable[Share]) -> list[tuple[int, int, str]]:
     return ranges
 
 
-def render_state(plan: Plan, live: Live) -> str:
+def render_state(plan: Plan, live: Live, easing: Easing = EVENLY) -> str:
     """The nft commands that make `live` true.
 
     Of a policy none of whose uplinks is alive: the map is empty, and what stands behind it in the
@@ -85,7 +95,7 @@ def render_state(plan: Plan, live: Live) -> str:
                 f"balance_{policy.name}{family}",
                 [
                     (str(first) if first == last else f"{first}-{last}") + f" : goto {to[uplink]}"
-                    for first, last, uplink in slots(shares)
+                    for first, last, uplink in slots(eased(shares, easing.get(family, {})))
                 ],
             )
             if policy.sticky:

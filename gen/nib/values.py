@@ -56,6 +56,14 @@ def duration(text: str, least: str, most: str) -> int:
     return value
 
 
+def percentage(text: str) -> int:
+    """Percent of a text that fits the schema's pattern, like `20%`; at least one."""
+    value = int(text.removesuffix("%"))
+    if not 1 <= value <= 100:
+        raise Wrong(f"must be between 1% and 100%, not {shown(text)}")
+    return value
+
+
 def device(text: str) -> str:
     """The name of a network device that the kernel, networkd's `Name=` and nft all take as it is.
 

@@ -15,18 +15,20 @@ from nib import __version__, plan, status
 from nib.monitor import core, links
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
-    Effect,
+    Deed,
     Event,
     Facts,
     Failed,
     LoadTable,
     Looked,
     TableTouched,
+    Watch,
     Woke,
 )
 from nib.monitor.notify import notify, watchdog_s
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
+from nib.monitor.world import Key
 from nib.plan import Plan
 
 log = logging.getLogger("nib-monitor")
@@ -78,7 +80,7 @@ class Daemon:
         self._plan = of
         self._plan_file = plan_file
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._effects: asyncio.Queue[Effect] = asyncio.Queue()
+        self._effects: asyncio.Queue[Deed] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
 
@@ -100,6 +102,7 @@ class Daemon:
             self._looking = looking
             table_file = self._plan_file.with_name("nib.nft")
             effects = Effects(self._plan, table_file, tables, changing)
+            self._probers = self._make_probers()
             tasks = [
                 group.create_task(self._think()),
                 group.create_task(self._act(effects)),
@@ -107,14 +110,18 @@ class Daemon:
                 group.create_task(self._patrol()),
                 group.create_task(self._watchdog()),
             ]
-            probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
-            for number, (uplink, family) in enumerate(probed):
-                prober = Prober(uplink, family, number, self._events.put_nowait)
-                tasks.append(group.create_task(prober.run()))
+            tasks += [group.create_task(prober.run()) for prober in self._probers.values()]
             await self._stop.wait()
             notify("STOPPING=1")
             for task in tasks:
                 task.cancel()
+
+    def _make_probers(self) -> dict[Key, Prober]:
+        probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
+        return {
+            (uplink.name, family): Prober(uplink, family, place, self._events.put_nowait)
+            for place, (uplink, family) in enumerate(probed)
+        }
 
     async def _think(self) -> None:
         """Events -> the core -> effects.  READY is said after the first look at the kernel."""
@@ -125,7 +132,11 @@ class Daemon:
             event = await (self._events.get() if first else self._next(world.wake_at))
             world, effects = core.step(world, event)
             for effect in effects:
-                self._effects.put_nowait(effect)
+                if isinstance(effect, Watch):
+                    # what is asked waits for nothing that is changed
+                    self._probers[(effect.uplink, effect.family)].watch(effect.mode, effect.quorum)
+                else:
+                    self._effects.put_nowait(effect)
             if first and world.facts is not None:
                 notify("READY=1")
 
@@ -139,7 +150,8 @@ class Daemon:
             async with asyncio.timeout_at(wake_at):
                 return await self._events.get()
         except TimeoutError:
-            return Woke(loop.time())
+            # what came meanwhile comes first
+            return Woke(loop.time()) if self._events.empty() else self._events.get_nowait()
 
     async def _act(self, effects: Effects) -> None:
         loop = asyncio.get_running_loop()

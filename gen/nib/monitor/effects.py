@@ -13,8 +13,8 @@ from nib.families import Family
 from nib.monitor.events import (
     AddDefault,
     AddRule,
+    Deed,
     Default,
-    Effect,
     LoadState,
     LoadTable,
     NextHop,
@@ -51,14 +51,14 @@ class Effects:
         self._state_file = Path(plan.state_file)
         self._line = ""
 
-    async def run(self, effect: Effect) -> None:
+    async def run(self, effect: Deed) -> None:
         """Do it.  Raises EffectError, and OSError if a file cannot be written."""
         try:
             await self._do(effect)
         except NetlinkError as error:
             raise EffectError(f"{error.args[1]} (errno {error.code})") from None
 
-    async def _do(self, effect: Effect) -> None:
+    async def _do(self, effect: Deed) -> None:
         match effect:
             case LoadState(text):
                 await self._load(text, self._state_file)
@@ -83,8 +83,9 @@ class Effects:
                 if line != self._line:
                     self._line = line
                     notify(f"STATUS={line}")
-            case Say(text, warning):
-                log.log(logging.WARNING if warning else logging.INFO, "%s", text)
+            case Say(text, warning, outage):
+                of = f" ({outage})" if outage else ""
+                log.log(logging.WARNING if warning else logging.INFO, "%s%s", text, of)
 
     async def _load(self, state: str, file: Path) -> None:
         try:

@@ -4,6 +4,7 @@ An event is a fact with a time (`at_s`, CLOCK_MONOTONIC in seconds); an effect i
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from nib.families import Family
 from nib.plan import Rule, Table
@@ -79,12 +80,16 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A round of probes is decided: a quorum of targets answered in time, or did not."""
+    """A verdict: a quorum of targets answered, or none did however often they were asked.
+
+    `asked_s` is when the question was asked that decided it, or that was the first to be missed.
+    """
 
     at_s: float
     uplink: str
     family: Family
     ok: bool
+    asked_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,16 @@ class Tallied:
     family: Family
     asked: int
     rtts_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """These targets, and no others, do not answer on an uplink where others do."""
+
+    at_s: float
+    uplink: str
+    family: Family
+    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +132,11 @@ class Failed:
     """An effect did not work."""
 
     at_s: float
-    effect: "Effect"
+    effect: "Deed"
     error: str
 
 
-Event = Looked | Judged | Tallied | TableTouched | Woke | Failed
+Event = Looked | Judged | Tallied | Silenced | TableTouched | Woke | Failed
 
 # -- effects -------------------------------------------------------------------------------------
 
@@ -185,14 +200,25 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """Ask as one asks on a line of which this is believed; off: do not ask."""
+
+    uplink: str
+    family: Family
+    mode: Literal["off", "unknown", "up", "down"]
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
-    """A line for the journal."""
+    """A line for the journal; `outage` is the name of the one that it is about."""
 
     text: str
     warning: bool = False
+    outage: str | None = None
 
 
-Effect = (
+Deed = (
     LoadState
     | LoadTable
     | SetBalance
@@ -203,3 +229,6 @@ Effect = (
     | Publish
     | Say
 )
+"""What is done one by one, in this order, and may take its time."""
+
+Effect = Deed | Watch
