@@ -31,6 +31,7 @@ TEXTS = {
     "tiers": PROBE + TIERS,
     "dual": PROBE + samples.DUAL,
     "usual": USUAL + samples.TWO,
+    "usual failover": USUAL + "mode: failover\n" + samples.TWO,
     "failover": PROBE + "mode: failover\n" + TIERS,
 }
 

@@ -5,7 +5,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from nib.families import Family
-from nib.plan import PROBE_PAYLOAD_BYTES, Plan, Policy, Probe, Uplink
+from nib.plan import (
+    BURST_MS,
+    LEAST_PATIENCE_MS,
+    PROBE_PAYLOAD_BYTES,
+    Plan,
+    Policy,
+    Probe,
+    Uplink,
+)
 from nib.state import carriers, everything
 
 MONTH_MS = 30 * 86400 * 1000
@@ -18,14 +26,16 @@ PACKET_BYTES = {4: 20 + 8 + PROBE_PAYLOAD_BYTES, 6: 40 + 8 + PROBE_PAYLOAD_BYTES
 class Guarantee:
     """What can be promised of one uplink, with times in milliseconds.
 
-    `detection_ms`: from a silent failure to the flip; a lost carrier is seen at once.  `return_ms`:
-    from the first packet that comes through again to new flows.  `probe_bytes`: questions and
-    answers in 30 days.  Without it new flows of the default policy go to `carriers`, and what
-    `stops` cannot work at all until it is back.
+    `detection_ms`: from a silent failure to the flip on a line that answers within 66 ms; a lost
+    carrier is seen at once.  `detection_worst_ms`: the same on a line as slow as `timeout` allows,
+    or by which something still comes in.  `return_ms`: from the first packet that comes through
+    again to new flows.  `probe_bytes`: questions and answers in 30 days.  Without it new flows of
+    the default policy go to `carriers`, and what `stops` cannot work at all until it is back.
     """
 
     uplink: str
     detection_ms: int
+    detection_worst_ms: int
     return_ms: int
     probe_bytes: int
     carriers: tuple[str, ...]
@@ -41,7 +51,8 @@ def _guarantee(plan: Plan, uplink: Uplink) -> Guarantee:
     others = frozenset(other.name for other in plan.uplinks) - {uplink.name}
     return Guarantee(
         uplink=uplink.name,
-        detection_ms=_worst_detection_ms(uplink.probe),
+        detection_ms=_detection_ms(uplink.probe, LEAST_PATIENCE_MS),
+        detection_worst_ms=_detection_ms(uplink.probe, uplink.probe.timeout_ms),
         return_ms=_worst_return_ms(uplink.probe),
         probe_bytes=_probe_bytes(uplink),
         carriers=tuple(share.uplink for share in carriers(plan.policies[0], others)),
@@ -55,9 +66,12 @@ def to_json(plan: Plan) -> str:
     return json.dumps({**asdict(plan), "guarantees": found}, indent=1) + "\n"
 
 
-def _worst_detection_ms(probe: Probe) -> int:
-    """It starts just after an answer, and the last of `fall` probes has its whole timeout."""
-    return probe.fall * probe.interval_ms + probe.timeout_ms
+def _detection_ms(probe: Probe, patience_ms: int) -> int:
+    """It starts just after an answer; the question that is missed, and the last round of the burst
+    that it begins, have their time.
+    """
+    patience_ms = min(patience_ms, probe.timeout_ms)
+    return probe.interval_ms + patience_ms + (probe.fall - 1) * BURST_MS + patience_ms
 
 
 def _worst_return_ms(probe: Probe) -> int:
@@ -68,7 +82,7 @@ def _worst_return_ms(probe: Probe) -> int:
 
 def _probe_bytes(uplink: Uplink) -> int:
     """As if every question were answered, and IPv6 there wherever it may be."""
-    asked = sum(PACKET_BYTES[f] * len(uplink.targets_of(f)) for f in uplink.families)
+    asked = sum(PACKET_BYTES[family] for family in uplink.families)
     return 2 * asked * MONTH_MS // uplink.probe.interval_ms
 
 

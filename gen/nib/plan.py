@@ -24,6 +24,11 @@ STATE_DIRECTORY = "/run/nib"
 # What an echo request carries.
 PROBE_PAYLOAD_BYTES = 8
 
+# From one round of a burst of probes to the next; and how long an answer may take at least, however
+# fast they came: routers and targets answer pings when they have nothing better to do.
+BURST_MS = 100
+LEAST_PATIENCE_MS = 100
+
 # Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
 PROTOCOL = 110
 

@@ -66,9 +66,14 @@ def make_plan(conf: Config) -> Plan:
     ids = assign_ids(
         {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
     )
-    uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
-    ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
     policies = flows.policies(conf)
+    tiers = [tier for policy in policies for tier in policy.tiers]
+    beside = {share.uplink for tier in tiers if len(tier) > 1 for share in tier}
+    uplinks = tuple(
+        _uplink(uplink, ids[uplink.name], conf.mode, marks, canary=uplink.name in beside)
+        for uplink in conf.uplinks
+    )
+    ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
     lans = tuple(_lan(lan, flows.of_lan(conf, lan), ipv6) for lan in conf.lans)
     return Plan(
         version=VERSION,
@@ -141,7 +146,10 @@ def _metric(uplink: config.Uplink, number: int, mode: Mode) -> int:
     return (tier * 1000 + place) * 1000 + number
 
 
-def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Uplink:
+def _uplink(
+    uplink: config.Uplink, number: int, mode: Mode, marks: Marks, *, canary: bool
+) -> Uplink:
+    """`canary`: there are others that can take the rest of its share."""
     kind: Kind
     addresses: tuple[str, ...] = ()
     match uplink.address:
@@ -180,7 +188,7 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
             rise=probe.rise,
             hold_down_ms=probe.hold_down_ms,
             damping_ms=probe.damping_ms,
-            canary_ms=probe.canary_ms,
+            canary_ms=probe.canary_ms if canary else 0,
             loss=_limits(probe.loss),
             rtt=_limits(probe.rtt),
             jitter=_limits(probe.jitter),

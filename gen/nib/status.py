@@ -36,13 +36,13 @@ class FamilyStatus:
     gateway: str | None
     loss: float | None
     rtt_ms: float | None
-    jitter_ms: float | None
     share: float
-    outage: str | None
-    missed_s: float | None
-    outages: int
-    penalty: float
-    fell_s: float
+    jitter_ms: float | None = None
+    outage: str | None = None
+    outages: int = 0
+    missed_s: float | None = None
+    fell_s: float = 0.0
+    penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Status:
     version: int
     at_s: float
     uplinks: tuple[UplinkStatus, ...]
-    discounted: tuple[str, ...]
+    discounted: tuple[str, ...] = ()
 
 
 def to_json(status: Status) -> str:

@@ -1,4 +1,4 @@
-"""What nib-monitor costs: 4 uplinks with 3 targets each, asked every second."""
+"""What nib-monitor costs: 4 uplinks with both families and 3 targets each, at the defaults."""
 
 import os
 import time

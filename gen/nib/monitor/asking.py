@@ -13,10 +13,10 @@ from typing import Literal
 
 from nib.families import Family
 from nib.monitor.events import Judged, Silenced, Tallied
-from nib.plan import Probe
+from nib.plan import BURST_MS, LEAST_PATIENCE_MS, Probe
 
-BURST_S = 0.1  # from one round of a burst to the next
-LEAST_PATIENCE_S = 0.1  # routers and targets answer pings when they have nothing better to do
+BURST_S = BURST_MS / 1000
+LEAST_PATIENCE_S = LEAST_PATIENCE_MS / 1000
 SLACK = 1.5  # an answer may take this much longer than the slowest of late
 FORGET = 1 / 64  # by so much of itself the slowest becomes faster with every answer
 

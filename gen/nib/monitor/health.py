@@ -48,7 +48,7 @@ def observe(
     match health.state, ok:
         case "unknown", True:
             return replace(health, state="up", since_s=at_s)
-        case (("unknown" | "up"), False):
+        case _, False:
             return fall(health, at_s, probe, missed_s)
         case "down", True:
             streak = min(health.streak + 1, probe.rise)

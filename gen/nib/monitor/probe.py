@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,6 +33,8 @@ class Prober:
     async def run(self) -> None:
         """Ask until cancelled.  Raises PermissionError without CAP_NET_RAW."""
         try:
+            # not later, when the first question may be long in coming
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
             await self._failed
         finally:
             self._state = replace(self._state, mode="off")

@@ -35,7 +35,11 @@ def reason(world: World, key: Key, at_s: float) -> str:
     match health.state:
         case "up":
             part = share(health, at_s, probe)
-            return "it answers" if part == 100 else f"it answers, and takes {part}% of its share"
+            return (
+                "it answers"
+                if part == 100
+                else f"it answers, and takes {part}% of its share beside others"
+            )
         case "unknown":
             return "it has not answered yet"
         case "down" if health.streak >= probe.rise and health.poor:

@@ -26,7 +26,8 @@ class Tally:
     def loss(self) -> float | None:
         """Questions without an answer, 0..1; None before the first sample."""
         asked = sum(asked for asked, _ in self.rounds)
-        return 1 - sum(len(rtts) for _, rtts in self.rounds) / asked if asked else None
+        heard = sum(len(rtts) for _, rtts in self.rounds)
+        return (asked - heard) / asked if asked else None
 
     @property
     def rtt_ms(self) -> float | None:
