@@ -35,7 +35,7 @@ PATIENCE_S = 0.5
 # The kernel passes on changes of carriers once a second.
 CALM_S = 2.0
 
-# The defaults: a question every 500 ms has 100 ms, and so has the last of three rounds 100 ms apart.
+# The defaults: a question each 500 ms has 100 ms; so has the last of three rounds, 100 ms apart.
 SETTINGS_S = 0.5 + 0.1 + 2 * 0.1 + 0.1
 CARRIER_AIM_S = 0.2
 SILENT_AIM_S = 1.0

@@ -64,7 +64,7 @@ def begin(plan: Plan, at_s: float, before: Status | None) -> World:
     states = {
         (name, family): known.get((name, family), Health("unknown", at_s))
         for family, names in everyone.items()
-        for name in names
+        for name in sorted(names)
     }
     alive = {
         family: frozenset(name for name in names if states[(name, family)].state != "down")
