@@ -81,6 +81,9 @@ def _uplink(random: Random, number: int) -> Data:
     _maybe(random, made, "tier", random.choice([1, 1, 1, 2, 3, 100]))
     _maybe(random, made, "probe", _probe(random))
     _maybe(random, made, "mtu", random.choice([1280, 1492, 9000]))
+    _maybe(random, made, "bandwidth", {"down": "1Gbit", "up": random.choice(["800kbit", "7Mbit"])})
+    if random.random() < 0.2:
+        made["metered"] = {"budget": random.choice(["20MB", "999999999GB", "3000kB"])}
     return made
 
 
@@ -150,7 +153,20 @@ def _lan(random: Random, number: int, ipv6: bool) -> Data:
         addresses.append(f"fd01:{number:x}::1/64")
     else:
         _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
+    _maybe(random, made, "mtu", random.choice([1280, 1500, 9000]))
+    if prefix < 30:
+        _maybe(random, made, "dhcp_server", _dhcp_server(random, number))
     return made | {"address": _one_or_list(random, addresses)}
+
+
+def _dhcp_server(random: Random, number: int) -> Data | bool:
+    if random.random() < 0.6:
+        return random.choice([True, True, False])
+    made: Data = {}
+    _maybe(random, made, "pool", f"10.{number}.0.3-10.{number}.0.3")
+    _maybe(random, made, "dns", [f"10.{number}.0.1", "192.0.2.53"][: random.randint(1, 2)])
+    _maybe(random, made, "lease", random.choice(["2m", "1000h"]))
+    return made
 
 
 def _forwarding(random: Random, made: Data, _: int) -> list[list[str]] | None:

@@ -74,10 +74,19 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """What a line carries, in bits a second."""
+
+    down_bits: int
+    up_bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """A way out.  A gateway is None where a lease, an announcement or the device itself says it.
 
-    `ipv6`: this family may leave here, masqueraded.
+    `ipv6`: this family may leave here, masqueraded.  `budget_bytes`: what its probes may cost in
+    30 days, None where that does not matter.
     """
 
     name: str
@@ -90,8 +99,20 @@ class Uplink:
     tier: int
     pinned_id: int | None
     mtu: int | None
+    bandwidth: Bandwidth | None
+    budget_bytes: int | None
     probe: Probe
     origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpServer:
+    """Leases for clients: from the router's address `server`, of the addresses of `pool`."""
+
+    server: IPv4Interface
+    pool: tuple[IPv4Address, IPv4Address]
+    dns: tuple[IPv4Address, ...]
+    lease_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +126,8 @@ class Lan:
     device: str
     address: Static | External
     ipv6: bool
+    mtu: int | None
+    dhcp_server: DhcpServer | None
     origin: Origin
 
 

@@ -5,6 +5,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal, NewType
 
 from nib import codec
@@ -57,12 +58,21 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """What a line carries, in bits a second."""
+
+    down_bits: int
+    up_bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """A way out with its numbers.  `metric` is its default's in main: lower is preferred.
 
     `addresses` and the probe's targets are of all its `families`.  `address_priority` is that of
     the ip rules `from ADDRESS`: the static ones are among the plan's rules, the monitor keeps
-    those of addresses that come and go.
+    those of addresses that come and go.  `budget_bytes` is what probes may cost in 30 days: the
+    probe's interval is long enough for it.
     """
 
     name: str
@@ -80,6 +90,8 @@ class Uplink:
     metric: int
     address_priority: Priority
     mtu: int | None
+    bandwidth: Bandwidth | None
+    budget_bytes: int | None
     probe: Probe
     origin: str
 
@@ -101,6 +113,30 @@ class Uplink:
 
 
 @dataclass(frozen=True, slots=True)
+class DhcpServer:
+    """Leases of a lan: `pool_size` addresses, `pool_offset` after that of the network.
+
+    `address` is the router's own there, with its prefix length.
+    """
+
+    address: str
+    pool_offset: int
+    pool_size: int
+    dns: tuple[str, ...]
+    lease_s: int
+
+    @property
+    def first(self) -> IPv4Address:
+        """The lowest address that is leased."""
+        return IPv4Interface(self.address).network[self.pool_offset]
+
+    @property
+    def last(self) -> IPv4Address:
+        """The highest."""
+        return IPv4Interface(self.address).network[self.pool_offset + self.pool_size - 1]
+
+
+@dataclass(frozen=True, slots=True)
 class Lan:
     """A network behind the router; without `addresses` others configure its device.
 
@@ -115,6 +151,8 @@ class Lan:
     addresses: tuple[str, ...]
     announced: tuple[str, ...]
     link_local: bool
+    mtu: int | None
+    dhcp_server: DhcpServer | None
     policy: str
     origin: str
 

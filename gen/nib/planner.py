@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 
-from nib import config, flows
+from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.families import Family
 from nib.passages import Allow, Firewall
@@ -18,6 +18,8 @@ from nib.plan import (
     GENERATED_BY,
     STATE_DIRECTORY,
     VERSION,
+    Bandwidth,
+    DhcpServer,
     Kind,
     Lan,
     Mark,
@@ -170,9 +172,11 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         metric=_metric(uplink, number, mode),
         address_priority=Priority(ADDRESS_BASE + number),
         mtu=uplink.mtu,
+        bandwidth=_bandwidth(uplink),
+        budget_bytes=uplink.budget_bytes,
         probe=Probe(
             targets=tuple(str(target) for target in probe.targets if target.version in families),
-            interval_ms=probe.interval_ms,
+            interval_ms=max(probe.interval_ms, budget.least_interval_ms(uplink)),
             timeout_ms=probe.timeout_ms,
             quorum=probe.quorum,
             fall=probe.fall,
@@ -181,6 +185,11 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         ),
         origin=str(uplink.origin),
     )
+
+
+def _bandwidth(uplink: config.Uplink) -> Bandwidth | None:
+    given = uplink.bandwidth
+    return Bandwidth(given.down_bits, given.up_bits) if given else None
 
 
 def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
@@ -195,8 +204,24 @@ def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
         addresses=tuple(str(interface) for interface in interfaces),
         announced=tuple(announced),
         link_local=lan.ipv6,
+        mtu=lan.mtu,
+        dhcp_server=_dhcp_server(lan),
         policy=policy,
         origin=str(lan.origin),
+    )
+
+
+def _dhcp_server(lan: config.Lan) -> DhcpServer | None:
+    server = lan.dhcp_server
+    if server is None:
+        return None
+    first, last = map(int, server.pool)
+    return DhcpServer(
+        address=str(server.server),
+        pool_offset=first - int(server.server.network.network_address),
+        pool_size=last - first + 1,
+        dns=tuple(str(address) for address in server.dns),
+        lease_s=server.lease_s,
     )
 
 

@@ -17,6 +17,7 @@ def plan_report(plan: Plan) -> str:
     """What the plan says, for a person; ends with a newline."""
     sections = [
         ("uplinks", _uplinks(plan)),
+        *([("lines", _lines(plan))] if any(u.bandwidth for u in plan.uplinks) else []),
         ("lans", _lans(plan)),
         ("forwarding", _forwarding(plan)),
         *([("policies", _policies(plan))] if len(plan.policies) > 1 or plan.flow_rules else []),
@@ -87,10 +88,20 @@ def _lans(plan: Plan) -> str:
             lan.device,
             _families(lan.families),
             ", ".join(lan.addresses) or _ADDRESS["external"],
+            f"leases {dhcp.first} to {dhcp.last}" if (dhcp := lan.dhcp_server) else "",
         )
         for lan in plan.lans
     ]
-    return columns(("name", "device", "ip", "address"), rows) if rows else "none\n"
+    return columns(("name", "device", "ip", "address", ""), rows) if rows else "none\n"
+
+
+def _lines(plan: Plan) -> str:
+    rows = [
+        (uplink.name, _speed(line.down_bits), _speed(line.up_bits))
+        for uplink in plan.uplinks
+        if (line := uplink.bandwidth)
+    ]
+    return columns(("uplink", "down", "up"), rows)
 
 
 def _netdevs(plan: Plan) -> str:
@@ -275,7 +286,8 @@ def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
         f"{probe.quorum} of {len(uplink.targets_of(4))}",
         _seconds(guarantee.detection_ms),
         _seconds(guarantee.return_ms),
-        _data(guarantee.probe_bytes),
+        _data(guarantee.probe_bytes)
+        + (f" of {_data(uplink.budget_bytes)}" if uplink.budget_bytes else ""),
     )
 
 
@@ -375,6 +387,10 @@ def _seconds(milliseconds: int) -> str:
 
 def _data(count: int) -> str:
     return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+def _speed(bits: int) -> str:
+    return f"{bits / 1e6:g} Mbit/s"
 
 
 def _percent(part: float) -> str:
