@@ -211,6 +211,16 @@ def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
     return random.choice([None, routes[:10]])
 
 
+def _rules(random: Random, made: Data, _: int) -> list[Data] | None:
+    rules: list[Data] = []
+    for number in range(random.randint(0, 5)):
+        match: Data = {"protocol": random.choice(["tcp", "udp"]), "dport": 1000 + number}
+        times = ["01:00-05:00", "Mon-Fri 22:00-06:00", "Sat,Sun", "Sun-Mon 00:00-24:00"]
+        _maybe(random, match, "time", _one_or_list(random, _some(random, times)))
+        rules.append({"match": match, "use": random.choice(["default", *made["uplinks"]])})
+    return random.choice([None, rules])
+
+
 def _allow(random: Random, names: list[str]) -> Data:
     made: Data = {}
     if random.random() < 0.5:
@@ -245,6 +255,7 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "forwarding": _forwarding,
     "firewall": _firewall,
     "routes": _routes,
+    "rules": _rules,
     "probe": lambda random, _, __: random.choice([None, _probe(random)]),
     "marks": _marks,
 }

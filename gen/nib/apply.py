@@ -12,11 +12,12 @@ from nib import fragments, hooks, host, steps
 from nib.changes import Changes, compare, differing, unified
 from nib.config import Config
 from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
+from nib.hours import minute_of_week
 from nib.plan import Plan, from_json
 from nib.planner import make_plan
 from nib.render import NETWORK, NEWEST_SYSTEMD, UNITS, render
 from nib.router import ETC, Run, forget, look, outdated, sweep, tell, try_out
-from nib.state import render_state
+from nib.state import counting, render_state
 from nib.status import STATUS_FILE, Status
 from nib.status import from_json as status_from_json
 
@@ -73,7 +74,9 @@ def apply(config: Config, *, yes: bool) -> int:
         for line in steps.moved(old, plan):
             tell(line)
         status = _status()
-        state = render_state(plan, steps.carried_over(plan, status))
+        now = time.localtime()
+        minute = minute_of_week(now.tm_wday, now.tm_hour, now.tm_min)
+        state = render_state(plan, steps.carried_over(plan, status), counting(plan, minute))
         remake = try_out(changes, state)
         if differ and not yes and not _confirmed(len(differ)):
             host.say("nothing was changed")

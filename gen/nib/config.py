@@ -16,6 +16,8 @@ from ipaddress import (
     IPv6Network,
 )
 
+from nib.hours import Spans
+
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -171,6 +173,14 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True)
+class Hours:
+    """Minutes of the week, from Monday 00:00 local time on, and what the user wrote for them."""
+
+    spans: Spans
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """What a flow must be like.  What is empty or None says nothing; all the rest must fit.
 
@@ -185,6 +195,7 @@ class Match:
     lans: tuple[str, ...]
     dscp: tuple[int, ...]
     user: str | int | None
+    time: Hours | None
 
 
 @dataclass(frozen=True, slots=True)

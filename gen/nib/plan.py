@@ -10,6 +10,7 @@ from typing import Literal, NewType
 
 from nib import codec
 from nib.families import Family
+from nib.hours import Hours
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
 
 Mark = NewType("Mark", int)
@@ -232,7 +233,8 @@ class FlowRule:
     """A line that sends new flows of one family to a policy; `default` is where others go.
 
     What is empty says nothing, all the rest must fit: devices that the flow comes in by, addresses
-    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user.
+    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user;
+    `hours` is the name of some.
     """
 
     family: Family
@@ -247,6 +249,7 @@ class FlowRule:
     dport: tuple[str, ...]
     dscp: tuple[int, ...]
     user: str | int | None
+    hours: str | None
     origin: str
 
 
@@ -268,6 +271,7 @@ class Plan:
     balance_table: Table
     policies: tuple[Policy, ...]
     sets: tuple[AddressSet, ...]
+    hours: tuple[Hours, ...]
     flow_rules: tuple[FlowRule, ...]
     modems: tuple[Modem, ...]
     netdevs: tuple[Netdev, ...]

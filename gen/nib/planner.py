@@ -13,6 +13,7 @@ from operator import attrgetter
 from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.families import Family
+from nib.hours import Hours
 from nib.passages import Allow, Firewall
 from nib.plan import (
     GENERATED_BY,
@@ -69,7 +70,7 @@ def make_plan(conf: Config) -> Plan:
     )
     uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
     ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
-    policies = flows.policies(conf)
+    policies, hours = flows.policies(conf), flows.hours(conf)
     lans = tuple(_lan(lan, flows.of_lan(conf, lan), ipv6) for lan in conf.lans)
     return Plan(
         version=VERSION,
@@ -81,13 +82,14 @@ def make_plan(conf: Config) -> Plan:
         balance_table=BALANCE_TABLE,
         policies=policies,
         sets=flows.sets(conf, ipv6),
+        hours=hours,
         flow_rules=flows.rules(conf, lans, ipv6),
         modems=modems(conf),
         netdevs=netdevs(conf),
         routes=routes(conf),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
-        state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
+        state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
     )
 
 
@@ -328,11 +330,17 @@ def _firewall(conf: Config) -> Firewall:
     return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(sorted(pairs)))
 
 
-def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:
+def _fingerprint(
+    marks: Marks,
+    uplinks: Iterable[Uplink],
+    policies: Iterable[Policy],
+    hours: Iterable[Hours],
+) -> str:
     """What the names and numbers in the monitor's state depend on, in 8 hex digits."""
     facts = (
         marks.mask,
         [(u.name, u.id, u.device, u.families) for u in uplinks],
         [(policy.name, policy.when_down, policy.sticky is not None) for policy in policies],
+        *([one.name, one.spans] for one in hours),
     )
     return hashlib.blake2s(json.dumps(facts).encode(), digest_size=4).hexdigest()

@@ -171,6 +171,8 @@ def _match(plan: Plan, rules: Sequence[FlowRule]) -> Iterator[str]:
     first = rules[0]
     if first.devices:
         yield f"lan {', '.join(names[d] for d in _distinct(r.devices for r in rules))}"
+    if first.hours:
+        yield next(hours.text for hours in plan.hours if hours.name == first.hours)
     if first.user is not None:
         yield f"user {first.user}"
     if first.protocols:

@@ -18,7 +18,6 @@ from nib.document import Document, Path, Problem, shown
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"notify", "ipv6"}),
-    ("rules", "*", "match"): frozenset({"time"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
 }
