@@ -80,6 +80,8 @@ def _uplink(random: Random, number: int) -> Data:
     _maybe(random, made, "weight", random.choice([0, 1, 2, 3, 100, 256]))
     _maybe(random, made, "tier", random.choice([1, 1, 1, 2, 3, 100]))
     _maybe(random, made, "probe", _probe(random))
+    if random.random() < 0.2:
+        made["network"] = f"10-{made['device']}.network"
     _maybe(random, made, "mtu", random.choice([1280, 1492, 9000]))
     _maybe(random, made, "bandwidth", {"down": "1Gbit", "up": random.choice(["800kbit", "7Mbit"])})
     if random.random() < 0.2:
@@ -153,6 +155,8 @@ def _lan(random: Random, number: int, ipv6: bool) -> Data:
         addresses.append(f"fd01:{number:x}::1/64")
     else:
         _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
+    if random.random() < 0.2:
+        made["network"] = f"10-{made['device']}.network"
     _maybe(random, made, "mtu", random.choice([1280, 1500, 9000]))
     if prefix < 30:
         _maybe(random, made, "dhcp_server", _dhcp_server(random, number))

@@ -149,6 +149,11 @@ def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
                     f"ip link add {device} up type veth peer name {peer} && ip link set {peer} up"
                 )
                 devices.add(device)
+            lab.router.run("rm -f /etc/systemd/network/10-*.network")
+            for part in parts:
+                if "network" in part:
+                    mine = f"[Match]\nName={part['device']}\n[Network]\nDescription=mine\n"
+                    lab.router.put(f"/etc/systemd/network/{part['network']}", mine)
             lab.configure(text(data))
             lab.router.run("networkctl reload")
             rules = [

@@ -66,7 +66,8 @@ def apply(config: Config, *, yes: bool) -> int:
     failed: tuple[str, ...] = ()
     with lock():
         mine = fragments.paths(ETC)
-        changes = compare(render(plan, host.systemd_of(ETC) or NEWEST_SYSTEMD), ETC)
+        files = render(plan, host.systemd_of(ETC) or NEWEST_SYSTEMD)
+        changes = compare(files, ETC, plan.adopted)
         differ = differing(changes)
         sys.stdout.write(unified(changes, ETC))
         sys.stdout.flush()
@@ -159,7 +160,8 @@ def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
     """
     paths = [change.path for change in changes if change.new is not None]
     found = set()
-    for path in (*paths, f"{NETWORK}/", f"{UNITS}/"):
+    dropins = (f"{NETWORK}/{path.name}" for path in (ETC / NETWORK).glob("*.network.d"))
+    for path in (*paths, f"{NETWORK}/", f"{UNITS}/", *dropins):
         with suppress(OSError):
             if (ETC / path).lstat().st_ctime > since_s:
                 found.add(path)

@@ -88,7 +88,8 @@ class Uplink:
     """A way out.  A gateway is None where a lease, an announcement or the device itself says it.
 
     `ipv6`: this family may leave here, masqueraded.  `budget_bytes`: what its probes may cost in
-    30 days, None where that does not matter.
+    30 days, None where that does not matter.  `network`: the user's file for the device, if nib
+    only adds to it.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Uplink:
     weight: int
     tier: int
     pinned_id: int | None
+    network: str | None
     mtu: int | None
     bandwidth: Bandwidth | None
     budget_bytes: int | None
@@ -128,6 +130,7 @@ class Lan:
     device: str
     address: Static | External
     ipv6: bool
+    network: str | None
     mtu: int | None
     dhcp_server: DhcpServer | None
     origin: Origin

@@ -90,6 +90,7 @@ class Uplink:
     table: Table
     metric: int
     address_priority: Priority
+    network: str | None
     mtu: int | None
     bandwidth: Bandwidth | None
     budget_bytes: int | None
@@ -152,6 +153,7 @@ class Lan:
     addresses: tuple[str, ...]
     announced: tuple[str, ...]
     link_local: bool
+    network: str | None
     mtu: int | None
     dhcp_server: DhcpServer | None
     policy: str
@@ -328,6 +330,12 @@ class Plan:
     def masqueraded_families(self) -> tuple[Family, ...]:
         """The families of the routes that are masqueraded."""
         return tuple(sorted({route.family for route in self.routes if route.masquerade}))
+
+    @property
+    def adopted(self) -> dict[str, str]:
+        """The devices that files of the user's own configure, which nib adds to: their names."""
+        owners: tuple[Uplink | Lan, ...] = (*self.uplinks, *self.lans)
+        return {owner.device: owner.network for owner in owners if owner.network}
 
     @property
     def further_addresses(self) -> tuple[tuple[Uplink, Family, tuple[str, ...]], ...]:

@@ -25,6 +25,7 @@ def plan_report(plan: Plan) -> str:
         ("firewall", _firewall(plan)),
         *([("forwards", _forwards(plan))] if plan.firewall and plan.firewall.forwards else []),
         *([("made by nib", _netdevs(plan))] if plan.netdevs else []),
+        *([("added to files of yours", _adopted(plan))] if plan.adopted else []),
         *([("routes", _routes(plan))] if plan.routes else []),
         *([("modems", _modems(plan))] if plan.modems else []),
         ("probes", _probes(plan)),
@@ -102,6 +103,10 @@ def _lines(plan: Plan) -> str:
         if (line := uplink.bandwidth)
     ]
     return columns(("uplink", "down", "up"), rows)
+
+
+def _adopted(plan: Plan) -> str:
+    return columns((), [(device, f"by {file}.d") for device, file in plan.adopted.items()])
 
 
 def _netdevs(plan: Plan) -> str:

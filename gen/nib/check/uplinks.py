@@ -49,6 +49,7 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
         weight=int(uplink["weight"]),
         tier=int(uplink["tier"]),
         pinned_id=None if pinned is None else int(pinned),
+        network=uplink.get("network"),
         mtu=_mtu(reader, path, uplink, ipv6),
         bandwidth=_bandwidth(reader, path, uplink),
         budget_bytes=reader.attempt(
@@ -143,6 +144,7 @@ def read_lan(reader: Reader, name: str, lan: dict[str, Any]) -> Lan | None:
         device=device,
         address=address,
         ipv6=lan["ipv6"] != "off",
+        network=lan.get("network"),
         mtu=mtu,
         dhcp_server=dhcp_server,
         origin=Origin(dotted(path)),
