@@ -253,8 +253,8 @@ def _claimed(files: Files, out: Path, adopted: Mapping[str, str]) -> Iterator[st
         others = {device: file for device, file in ours.items() if file != name}
         if why := claims.claim(name, text, others):
             yield (
-                f"{path} {why}; systemd-networkd takes one file for a device, so remove it or "
-                "move what it says to balance.yaml"
+                f"{path} {why}; systemd-networkd takes one file for a device, so remove it, or "
+                "name it in balance.yaml by 'network'"
             )
 
 
