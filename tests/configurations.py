@@ -80,7 +80,12 @@ def _uplink(random: Random, number: int) -> Data:
     _maybe(random, made, "weight", random.choice([0, 1, 2, 3, 100, 256]))
     _maybe(random, made, "tier", random.choice([1, 1, 1, 2, 3, 100]))
     _maybe(random, made, "probe", _probe(random))
+    if random.random() < 0.2:
+        made["network"] = f"10-{made['device']}.network"
     _maybe(random, made, "mtu", random.choice([1280, 1492, 9000]))
+    _maybe(random, made, "bandwidth", {"down": "1Gbit", "up": random.choice(["800kbit", "7Mbit"])})
+    if random.random() < 0.2:
+        made["metered"] = {"budget": random.choice(["20MB", "999999999GB", "3000kB"])}
     return made
 
 
@@ -150,7 +155,22 @@ def _lan(random: Random, number: int, ipv6: bool) -> Data:
         addresses.append(f"fd01:{number:x}::1/64")
     else:
         _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
+    if random.random() < 0.2:
+        made["network"] = f"10-{made['device']}.network"
+    _maybe(random, made, "mtu", random.choice([1280, 1500, 9000]))
+    if prefix < 30:
+        _maybe(random, made, "dhcp_server", _dhcp_server(random, number))
     return made | {"address": _one_or_list(random, addresses)}
+
+
+def _dhcp_server(random: Random, number: int) -> Data | bool:
+    if random.random() < 0.6:
+        return random.choice([True, True, False])
+    made: Data = {}
+    _maybe(random, made, "pool", f"10.{number}.0.3-10.{number}.0.3")
+    _maybe(random, made, "dns", [f"10.{number}.0.1", "192.0.2.53"][: random.randint(1, 2)])
+    _maybe(random, made, "lease", random.choice(["2m", "1000h"]))
+    return made
 
 
 def _forwarding(random: Random, made: Data, _: int) -> list[list[str]] | None:
@@ -195,6 +215,16 @@ def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
     return random.choice([None, routes[:10]])
 
 
+def _rules(random: Random, made: Data, _: int) -> list[Data] | None:
+    rules: list[Data] = []
+    for number in range(random.randint(0, 5)):
+        match: Data = {"protocol": random.choice(["tcp", "udp"]), "dport": 1000 + number}
+        times = ["01:00-05:00", "Mon-Fri 22:00-06:00", "Sat,Sun", "Sun-Mon 00:00-24:00"]
+        _maybe(random, match, "time", _one_or_list(random, _some(random, times)))
+        rules.append({"match": match, "use": random.choice(["default", *made["uplinks"]])})
+    return random.choice([None, rules])
+
+
 def _allow(random: Random, names: list[str]) -> Data:
     made: Data = {}
     if random.random() < 0.5:
@@ -229,6 +259,7 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "forwarding": _forwarding,
     "firewall": _firewall,
     "routes": _routes,
+    "rules": _rules,
     "probe": lambda random, _, __: random.choice([None, _probe(random)]),
     "marks": _marks,
 }

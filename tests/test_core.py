@@ -29,6 +29,11 @@ TEXTS = {
     "two": PROBE + samples.TWO,
     "tiers": PROBE + TIERS,
     "dual": PROBE + samples.DUAL,
+    "hours": PROBE
+    + samples.TWO
+    + "rules:\n"
+    + "  - {match: {time: 'Mon-Fri 08:00-18:00', protocol: udp}, use: dsl}\n"
+    + "  - {match: {time: '22:00-06:00'}, use: cable}\n",
     "failover": PROBE + "mode: failover\n" + TIERS,
 }
 

@@ -56,6 +56,23 @@ def test_the_data_of_a_month() -> None:
     assert both.probe_bytes == 30 * 86400 * 2 * (2 * 36 + 3 * 56)
 
 
+@given(st.integers(1, 99_999), st.sampled_from(["MB", "GB"]), PROBES)
+def test_probes_keep_to_the_budget(number: int, unit: str, probe: dict[str, object]) -> None:
+    text = UPLINK.format(json.dumps(probe)).replace(
+        "}}", f"}}, metered: {{budget: {number}{unit}}}}}"
+    )
+    plan = samples.plan(text)
+    (guarantee,) = guarantees(plan)
+    budget = number * {"MB": 10**6, "GB": 10**9}[unit]
+    assert guarantee.probe_bytes <= (guarantee.budget_bytes or 0) == budget
+    # and are as frequent as it allows
+    interval_ms = plan.uplinks[0].probe.interval_ms
+    asked_ms = int(str(probe["interval"]).removesuffix("ms"))
+    assert interval_ms == asked_ms or budget < guarantee.probe_bytes * interval_ms / (
+        interval_ms - 1
+    )
+
+
 LOSSES = """\
 uplinks:
   a: {device: wan1, address: dhcp}

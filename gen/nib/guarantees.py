@@ -4,14 +4,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from nib.budget import MONTH_MS, PACKET_BYTES
 from nib.families import Family
-from nib.plan import PROBE_PAYLOAD_BYTES, Plan, Policy, Probe, Uplink
+from nib.plan import Plan, Policy, Probe, Uplink
 from nib.state import carriers, everything
-
-MONTH_MS = 30 * 86400 * 1000
-
-# An ICMP echo request in IPv4 (RFC 791) and in IPv6 (RFC 8200), without what the link adds.
-PACKET_BYTES = {4: 20 + 8 + PROBE_PAYLOAD_BYTES, 6: 40 + 8 + PROBE_PAYLOAD_BYTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +16,16 @@ class Guarantee:
 
     `detection_ms`: from a silent failure to the flip; a lost carrier is seen at once.  `return_ms`:
     from the first packet that comes through again to new flows.  `probe_bytes`: questions and
-    answers in 30 days.  Without it new flows of the default policy go to `carriers`, and what
-    `stops` cannot work at all until it is back.
+    answers in 30 days; `budget_bytes`: what a metered line has for them.  Without the uplink new
+    flows of the default policy go to `carriers`, and what `stops` cannot work at all until it is
+    back.
     """
 
     uplink: str
     detection_ms: int
     return_ms: int
     probe_bytes: int
+    budget_bytes: int | None
     carriers: tuple[str, ...]
     stops: tuple[str, ...]
 
@@ -44,6 +42,7 @@ def _guarantee(plan: Plan, uplink: Uplink) -> Guarantee:
         detection_ms=_worst_detection_ms(uplink.probe),
         return_ms=_worst_return_ms(uplink.probe),
         probe_bytes=_probe_bytes(uplink),
+        budget_bytes=uplink.budget_bytes,
         carriers=tuple(share.uplink for share in carriers(plan.policies[0], others)),
         stops=tuple(_stops(plan, uplink)),
     )

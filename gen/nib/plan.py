@@ -5,10 +5,12 @@
 
 import json
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal, NewType
 
 from nib import codec
 from nib.families import Family
+from nib.hours import Hours
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
 
 Mark = NewType("Mark", int)
@@ -57,12 +59,21 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """What a line carries, in bits a second."""
+
+    down_bits: int
+    up_bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """A way out with its numbers.  `metric` is its default's in main: lower is preferred.
 
     `addresses` and the probe's targets are of all its `families`.  `address_priority` is that of
     the ip rules `from ADDRESS`: the static ones are among the plan's rules, the monitor keeps
-    those of addresses that come and go.
+    those of addresses that come and go.  `budget_bytes` is what probes may cost in 30 days: the
+    probe's interval is long enough for it.
     """
 
     name: str
@@ -79,7 +90,10 @@ class Uplink:
     table: Table
     metric: int
     address_priority: Priority
+    network: str | None
     mtu: int | None
+    bandwidth: Bandwidth | None
+    budget_bytes: int | None
     probe: Probe
     origin: str
 
@@ -101,6 +115,30 @@ class Uplink:
 
 
 @dataclass(frozen=True, slots=True)
+class DhcpServer:
+    """Leases of a lan: `pool_size` addresses, `pool_offset` after that of the network.
+
+    `address` is the router's own there, with its prefix length.
+    """
+
+    address: str
+    pool_offset: int
+    pool_size: int
+    dns: tuple[str, ...]
+    lease_s: int
+
+    @property
+    def first(self) -> IPv4Address:
+        """The lowest address that is leased."""
+        return IPv4Interface(self.address).network[self.pool_offset]
+
+    @property
+    def last(self) -> IPv4Address:
+        """The highest."""
+        return IPv4Interface(self.address).network[self.pool_offset + self.pool_size - 1]
+
+
+@dataclass(frozen=True, slots=True)
 class Lan:
     """A network behind the router; without `addresses` others configure its device.
 
@@ -115,6 +153,9 @@ class Lan:
     addresses: tuple[str, ...]
     announced: tuple[str, ...]
     link_local: bool
+    network: str | None
+    mtu: int | None
+    dhcp_server: DhcpServer | None
     policy: str
     origin: str
 
@@ -194,7 +235,8 @@ class FlowRule:
     """A line that sends new flows of one family to a policy; `default` is where others go.
 
     What is empty says nothing, all the rest must fit: devices that the flow comes in by, addresses
-    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user.
+    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user;
+    `hours` is the name of some.
     """
 
     family: Family
@@ -209,6 +251,7 @@ class FlowRule:
     dport: tuple[str, ...]
     dscp: tuple[int, ...]
     user: str | int | None
+    hours: str | None
     origin: str
 
 
@@ -230,6 +273,7 @@ class Plan:
     balance_table: Table
     policies: tuple[Policy, ...]
     sets: tuple[AddressSet, ...]
+    hours: tuple[Hours, ...]
     flow_rules: tuple[FlowRule, ...]
     modems: tuple[Modem, ...]
     netdevs: tuple[Netdev, ...]
@@ -286,6 +330,12 @@ class Plan:
     def masqueraded_families(self) -> tuple[Family, ...]:
         """The families of the routes that are masqueraded."""
         return tuple(sorted({route.family for route in self.routes if route.masquerade}))
+
+    @property
+    def adopted(self) -> dict[str, str]:
+        """The devices that files of the user's own configure, which nib adds to: their names."""
+        owners: tuple[Uplink | Lan, ...] = (*self.uplinks, *self.lans)
+        return {owner.device: owner.network for owner in owners if owner.network}
 
     @property
     def further_addresses(self) -> tuple[tuple[Uplink, Family, tuple[str, ...]], ...]:

@@ -10,14 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 
-from nib import config, flows
+from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.families import Family
+from nib.hours import Hours
 from nib.passages import Allow, Firewall
 from nib.plan import (
     GENERATED_BY,
     STATE_DIRECTORY,
     VERSION,
+    Bandwidth,
+    DhcpServer,
     Kind,
     Lan,
     Mark,
@@ -67,7 +70,7 @@ def make_plan(conf: Config) -> Plan:
     )
     uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
     ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
-    policies = flows.policies(conf)
+    policies, hours = flows.policies(conf), flows.hours(conf)
     lans = tuple(_lan(lan, flows.of_lan(conf, lan), ipv6) for lan in conf.lans)
     return Plan(
         version=VERSION,
@@ -79,13 +82,14 @@ def make_plan(conf: Config) -> Plan:
         balance_table=BALANCE_TABLE,
         policies=policies,
         sets=flows.sets(conf, ipv6),
+        hours=hours,
         flow_rules=flows.rules(conf, lans, ipv6),
         modems=modems(conf),
         netdevs=netdevs(conf),
         routes=routes(conf),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
-        state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
+        state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
     )
 
 
@@ -169,10 +173,13 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         table=Table(BALANCE_TABLE + number),
         metric=_metric(uplink, number, mode),
         address_priority=Priority(ADDRESS_BASE + number),
+        network=uplink.network,
         mtu=uplink.mtu,
+        bandwidth=_bandwidth(uplink),
+        budget_bytes=uplink.budget_bytes,
         probe=Probe(
             targets=tuple(str(target) for target in probe.targets if target.version in families),
-            interval_ms=probe.interval_ms,
+            interval_ms=max(probe.interval_ms, budget.least_interval_ms(uplink)),
             timeout_ms=probe.timeout_ms,
             quorum=probe.quorum,
             fall=probe.fall,
@@ -181,6 +188,11 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         ),
         origin=str(uplink.origin),
     )
+
+
+def _bandwidth(uplink: config.Uplink) -> Bandwidth | None:
+    given = uplink.bandwidth
+    return Bandwidth(given.down_bits, given.up_bits) if given else None
 
 
 def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
@@ -195,8 +207,25 @@ def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
         addresses=tuple(str(interface) for interface in interfaces),
         announced=tuple(announced),
         link_local=lan.ipv6,
+        network=lan.network,
+        mtu=lan.mtu,
+        dhcp_server=_dhcp_server(lan),
         policy=policy,
         origin=str(lan.origin),
+    )
+
+
+def _dhcp_server(lan: config.Lan) -> DhcpServer | None:
+    server = lan.dhcp_server
+    if server is None:
+        return None
+    first, last = map(int, server.pool)
+    return DhcpServer(
+        address=str(server.server),
+        pool_offset=first - int(server.server.network.network_address),
+        pool_size=last - first + 1,
+        dns=tuple(str(address) for address in server.dns),
+        lease_s=server.lease_s,
     )
 
 
@@ -303,11 +332,17 @@ def _firewall(conf: Config) -> Firewall:
     return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(sorted(pairs)))
 
 
-def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:
+def _fingerprint(
+    marks: Marks,
+    uplinks: Iterable[Uplink],
+    policies: Iterable[Policy],
+    hours: Iterable[Hours],
+) -> str:
     """What the names and numbers in the monitor's state depend on, in 8 hex digits."""
     facts = (
         marks.mask,
         [(u.name, u.id, u.device, u.families) for u in uplinks],
         [(policy.name, policy.when_down, policy.sticky is not None) for policy in policies],
+        *([one.name, one.spans] for one in hours),
     )
     return hashlib.blake2s(json.dumps(facts).encode(), digest_size=4).hexdigest()

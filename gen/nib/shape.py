@@ -18,9 +18,6 @@ from nib.document import Document, Path, Problem, shown
 _PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"notify", "ipv6"}),
-    ("uplinks", "*"): frozenset({"bandwidth", "metered"}),
-    ("lans", "*"): frozenset({"dhcp_server", "mtu"}),
-    ("rules", "*", "match"): frozenset({"time"}),
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
 }
@@ -233,6 +230,11 @@ def _pattern_hint(value: str, pattern: str) -> str:
     if "minute" in pattern and (short := re.fullmatch(r"([1-9][0-9]*) ?/ ?([smhd])[a-z]*", value)):
         unit = {"s": "second", "m": "minute", "h": "hour", "d": "day"}[short[2]]
         return f"did you mean '{short[1]}/{unit}'?"
+    if units := re.search(r"\((k\w+)\|(M\w+)\|(G\w+)\)", pattern):
+        folded = {one.lower(): one for one in units.groups()}
+        given = re.fullmatch(r"([1-9][0-9]{0,8}) *([a-zA-Z]+)", value)
+        if given and given[2].lower() in folded:
+            return f"write {given[1]}{folded[given[2].lower()]}"
     if "ms" in pattern and (spaced := re.fullmatch(r"([0-9]+)\s+(ms|s|m|h)", value)):
         return f"write {spaced[1]}{spaced[2]}, without the space"
     if "ms" in pattern and re.fullmatch(r"[0-9]+", value):

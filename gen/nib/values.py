@@ -18,6 +18,8 @@ from nib.shape import listed, near, schema
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
+_PREFIXES = {"k": 10**3, "M": 10**6, "G": 10**9}
+
 # IFNAMSIZ is 16 with the ending NUL.
 _DEVICE_BYTES = 15
 
@@ -54,6 +56,12 @@ def duration(text: str, least: str, most: str) -> int:
     if not _milliseconds(least) <= value <= _milliseconds(most):
         raise Wrong(f"must be between {least} and {most}, not {shown(text)}")
     return value
+
+
+def scaled(text: str) -> int:
+    """Bytes of `20MB`, bits a second of `50Mbit`: a text that fits the schema's pattern."""
+    number = text.rstrip("kMGBbit")
+    return int(number) * _PREFIXES[text[len(number)]]
 
 
 def device(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from nib.monitor import reports, upkeep
 from nib.monitor.events import (
+    Clock,
     Effect,
     Event,
     Facts,
@@ -26,7 +27,7 @@ from nib.monitor.events import (
 from nib.monitor.health import Health, cut, observe
 from nib.monitor.world import Key, Tally, World, obstacle
 from nib.plan import Plan
-from nib.state import Live, carriers, everything, render_state
+from nib.state import Live, carriers, counting, everything, render_state
 from nib.status import Status
 
 RETRY_S = 1.0  # at least this long between two loads of the whole table
@@ -37,10 +38,11 @@ REPEAT_S = 60.0  # before the journal hears the same complaint again
 ADDRESS_GRACE_S = 1.0
 
 
-def begin(plan: Plan, at_s: float, before: Status | None) -> World:
+def begin(plan: Plan, at_s: float, before: Status | None, minute: int = 0) -> World:
     """The world at start: as the last monitor left it, if there was one, else all unknown.
 
-    What it knew of an uplink that has another device now says nothing.
+    What it knew of an uplink that has another device now says nothing.  `minute` is that of the
+    week.
     """
     devices = {uplink.name: uplink.device for uplink in plan.uplinks}
     known = {
@@ -61,7 +63,8 @@ def begin(plan: Plan, at_s: float, before: Status | None) -> World:
         family: frozenset(name for name in names if states[(name, family)].state != "down")
         for family, names in everyone.items()
     }
-    return World(plan, states, live=_carrying(plan, alive, _last(plan, before)))
+    live = _carrying(plan, alive, _last(plan, before))
+    return World(plan, states, live, counting(plan, minute))
 
 
 def _last(plan: Plan, before: Status | None) -> Live:
@@ -95,6 +98,8 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
             world = replace(world, tallies={**world.tallies, (name, family): tally})
         case TableTouched():
             world = replace(world, table_gone=True)
+        case Clock(_, minute):
+            world = replace(world, hours=counting(world.plan, minute))
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
             world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
@@ -140,12 +145,17 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
         for key, health in world.healths.items()
         if health.state != before.healths[key].state
     ]
+    said += [
+        Say(f"rules of {one.text} {'count now' if one.name in world.hours else 'count no more'}")
+        for one in world.plan.hours
+        if (one.name in world.hours) != (one.name in before.hours)
+    ]
     match event:
         case TableTouched():
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
-        case Looked() | Judged() | Tallied() | Woke():
+        case Looked() | Judged() | Tallied() | Clock() | Woke():
             pass
     return said
 
@@ -165,15 +175,16 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     effects = list(said)
     waits = []
     world = replace(world, live=_carrying(world.plan, _usable(world), world.live))
+    wanted = world.live, world.hours
     if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
         # Whoever changes the table all the time is answered, but not at any speed.
-        effects.append(LoadTable(render_state(world.plan, world.live)))
-        world = replace(world, sent=world.live, table_gone=False, retry_at=at_s + RETRY_S)
-    elif world.live != world.sent:
-        effects.append(LoadState(render_state(world.plan, world.live)))
-        world = replace(world, sent=world.live)
+        effects.append(LoadTable(render_state(world.plan, *wanted)))
+        world = replace(world, sent=wanted, table_gone=False, retry_at=at_s + RETRY_S)
+    elif wanted != world.sent:
+        effects.append(LoadState(render_state(world.plan, *wanted)))
+        world = replace(world, sent=wanted)
 
     memory, repairs, look_at = upkeep.repair(world.plan, facts, world.live, world.upkeep, at_s)
     effects += repairs

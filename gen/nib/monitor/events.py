@@ -106,6 +106,14 @@ class TableTouched:
 
 
 @dataclass(frozen=True, slots=True)
+class Clock:
+    """What the router's clock shows: a minute of the week, in local time."""
+
+    at_s: float
+    minute: int
+
+
+@dataclass(frozen=True, slots=True)
 class Woke:
     """The time the core asked to be woken at."""
 
@@ -121,7 +129,7 @@ class Failed:
     error: str
 
 
-Event = Looked | Judged | Tallied | TableTouched | Woke | Failed
+Event = Looked | Judged | Tallied | TableTouched | Clock | Woke | Failed
 
 # -- effects -------------------------------------------------------------------------------------
 

@@ -45,15 +45,16 @@ class Tally:
 class World:
     """All that the monitor knows.
 
-    `live` is what should be loaded, `sent` what nft was last told; `obstructed` says since when
-    something stands in the way of an uplink, `complaints` when the journal heard one; `wake_at` is
-    when there is something to do by itself.
+    `live` and `hours` are what should be loaded, `sent` what nft was last told; `obstructed` says
+    since when something stands in the way of an uplink, `complaints` when the journal heard one;
+    `wake_at` is when there is something to do by itself.
     """
 
     plan: Plan
     healths: Mapping[Key, Health]
     live: Live
-    sent: Live | None = None
+    hours: frozenset[str] = frozenset()
+    sent: tuple[Live, frozenset[str]] | None = None
     table_gone: bool = False
     retry_at: float = 0.0
     facts: Facts | None = None
