@@ -16,6 +16,8 @@ from ipaddress import (
     IPv6Network,
 )
 
+from nib.targets import Target
+
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -64,7 +66,7 @@ class Probe:
     `targets` has some of each family: those of the defaults, where the user named none.
     """
 
-    targets: tuple[Address, ...]
+    targets: tuple[Target, ...]
     interval_ms: int
     timeout_ms: int
     quorum: int

@@ -31,6 +31,7 @@ from nib.plan import (
     Uplink,
 )
 from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
+from nib.targets import family_of
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -171,7 +172,7 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         address_priority=Priority(ADDRESS_BASE + number),
         mtu=uplink.mtu,
         probe=Probe(
-            targets=tuple(str(target) for target in probe.targets if target.version in families),
+            targets=tuple(t for t in probe.targets if family_of(t) in (*families, None)),
             interval_ms=probe.interval_ms,
             timeout_ms=probe.timeout_ms,
             quorum=probe.quorum,
