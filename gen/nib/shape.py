@@ -246,6 +246,8 @@ def _prune(data: Any, error: ValidationError) -> None:
         holder = data
         for step in path:
             holder = holder[step]
+            if holder is None:
+                return
         rules: Any = error.schema
         for key in [key for key in holder if key not in rules["properties"]]:
             del holder[key]
