@@ -7,11 +7,21 @@ from dataclasses import asdict, dataclass
 from nib.families import Family
 from nib.plan import PROBE_PAYLOAD_BYTES, Plan, Policy, Probe, Uplink
 from nib.state import carriers, everything
+from nib.targets import Command, Connect, Fetch, Neighbour, Ping, Query, Target
 
 MONTH_MS = 30 * 86400 * 1000
 
-# An ICMP echo request in IPv4 (RFC 791) and in IPv6 (RFC 8200), without what the link adds.
-PACKET_BYTES = {4: 20 + 8 + PROBE_PAYLOAD_BYTES, 6: 40 + 8 + PROBE_PAYLOAD_BYTES}
+# Headers, without what the link adds: RFC 791, RFC 8200; UDP, TCP as Linux opens a connection.
+IP_BYTES = {4: 20, 6: 40}
+UDP_BYTES, ICMP_BYTES = 8, 8
+# SYN, its answer, the last step, the reset
+HANDSHAKE_BYTES = (40, 40, 32, 20)
+# A question of DNS without the name; an address in its answer.
+QUESTION_BYTES, ANSWER_BYTES = 12 + 2 + 4, 16
+# What usual servers send and get, headers included: a short page, the certificates of TLS.
+PAGE_BYTES, TLS_BYTES = 1000, 6000
+# RFC 826; RFC 4861 with the address of the link
+ARP_BYTES, DISCOVERY_BYTES = 28, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +78,27 @@ def _worst_return_ms(probe: Probe) -> int:
 
 def _probe_bytes(uplink: Uplink) -> int:
     """As if every question were answered, and IPv6 there wherever it may be."""
-    asked = sum(PACKET_BYTES[f] * len(uplink.targets_of(f)) for f in uplink.families)
-    return 2 * asked * MONTH_MS // uplink.probe.interval_ms
+    asked = sum(_bytes(target, f) for f in uplink.families for target in uplink.targets_of(f))
+    return asked * MONTH_MS // uplink.probe.interval_ms
+
+
+def _bytes(target: Target, family: Family) -> int:
+    """A question and its answer; what a page weighs is a guess, and a program's are not known."""
+    ip = IP_BYTES[family]
+    connection = sum(HANDSHAKE_BYTES) + len(HANDSHAKE_BYTES) * ip
+    match target:
+        case Ping():
+            return 2 * (ip + ICMP_BYTES + PROBE_PAYLOAD_BYTES)
+        case Connect():
+            return connection
+        case Query():
+            return 2 * (ip + UDP_BYTES + QUESTION_BYTES + len(target.name)) + ANSWER_BYTES
+        case Fetch():
+            return connection + PAGE_BYTES + (TLS_BYTES if target.secure else 0)
+        case Neighbour():
+            return 2 * (ARP_BYTES if family == 4 else ip + DISCOVERY_BYTES)
+        case Command():
+            return 0
 
 
 def _stops(plan: Plan, gone: Uplink) -> Iterator[str]:

@@ -9,7 +9,7 @@ from nib.check.targets import read_target, with_defaults
 from nib.config import Probe
 from nib.document import Path
 from nib.families import Family
-from nib.targets import Target, of_family
+from nib.targets import Target, family_of, of_family
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -22,7 +22,9 @@ def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None
     interval, timeout, hold_down, targets = _asking(reader, path, probe)
     quorum = int(probe.get("quorum", 1))
     named = tuple(target for target in targets if target)
-    sides = [(family, of) for family in _FAMILIES if (of := of_family(named, family))]
+    # a family that has only the gateway or a program asks all it has
+    known = {family_of(target) for target in named}
+    sides = [(f, of_family(named, f)) for f in _FAMILIES if f in known or known == {None}]
     family, few = min(sides, key=lambda side: len(side[1]), default=(4, ()))
     if quorum > len(few) > 0:
         own_targets = path("targets")[0] == "uplinks" and path("quorum")[0] == "probe"
