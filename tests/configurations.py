@@ -21,6 +21,17 @@ Data = dict[str, Any]
 MOST_UPLINKS = 62
 MOST_LANS = 100
 
+OTHER_TARGETS: list[Data] = [
+    {"ping": "gateway"},
+    {"arp": "gateway"},
+    {"tcp": "192.0.2.1:443"},
+    {"tcp": "[2001:db8:ffff::1]:443"},
+    {"dns": "192.0.2.1", "name": "example.com"},
+    {"dns": "192.0.2.1:5353", "name": "a.example", "answer": "2001:db8:ffff::2"},
+    {"http": "http://192.0.2.1/x?y", "status": 204},
+    {"http": "https://example.com", "address": "2001:db8:ffff::1", "body": "welcome"},
+    {"command": "/usr/local/libexec/ask"},
+]
 TARGETS = {
     4: ["1.1.1.1", "9.9.9.9", "8.8.8.8", "193.0.0.1", "208.67.222.222", "4.2.2.1"],
     6: ["2606:4700:4700::1111", "2620:fe::fe", "2001:4860:4860::8888", "2001:db8:53::1"],
@@ -127,6 +138,9 @@ def _probe(random: Random) -> Data:
     made: Data = {}
     targets = random.sample(TARGETS[4], random.randint(2, len(TARGETS[4])))
     targets += random.choice([[], random.sample(TARGETS[6], random.randint(2, 4))])
+    # one alone of its family would be too few for a quorum of two
+    others = [one for one in OTHER_TARGETS if any(":" in t for t in targets) or not _is_ipv6(one)]
+    targets += random.sample(others, random.choice([0, 0, 1, 3]))
     _maybe(random, made, "targets", targets)
     _maybe(random, made, "interval", random.choice(["100ms", "500ms", "1h"]))
     _maybe(random, made, "timeout", random.choice(["50ms", "999ms", "1m"]))
@@ -135,6 +149,10 @@ def _probe(random: Random) -> Data:
     _maybe(random, made, "rise", random.randint(1, 100))
     _maybe(random, made, "hold_down", random.choice(["0s", "1m", "24h"]))
     return made
+
+
+def _is_ipv6(target: Data) -> bool:
+    return "[" in str(target.get("tcp")) or ":" in target.get("address", "")
 
 
 def _lans(random: Random, made: Data, count: int) -> Data | None:

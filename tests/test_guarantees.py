@@ -73,6 +73,23 @@ def test_probes_keep_to_the_budget(number: int, unit: str, probe: dict[str, obje
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "once"),
+    [
+        ('{tcp: "192.0.2.1:443"}', 60 + 60 + 52 + 40),
+        ("{dns: 9.9.9.9, name: example.com}", 57 + 73),
+        ('{http: "http://192.0.2.1/"}', 212 + 1000),
+        ('{http: "https://192.0.2.1/"}', 212 + 7000),
+        ("{arp: gateway}", 28 + 28),
+        ("{ping: gateway}", 36 + 36),
+        ("{command: /bin/true}", 0),
+    ],
+)
+def test_the_data_of_every_kind(target: str, once: int) -> None:
+    text = f"{{interval: 1s, targets: [{target}]}}"
+    assert of(UPLINK.format(text))["a"].probe_bytes == 30 * 86400 * once
+
+
 LOSSES = """\
 uplinks:
   a: {device: wan1, address: dhcp}

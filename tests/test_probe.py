@@ -15,6 +15,7 @@ from nib.families import Family
 from nib.monitor.events import Event, Judged, Tallied
 from nib.monitor.probe import Prober
 from nib.plan import Uplink
+from nib.targets import Ping
 
 ANSWERS, ANSWERS_TOO, SILENT = "192.0.2.1", "192.0.2.3", "192.0.2.99"
 INTERVAL_MS, TIMEOUT_MS = 30, 150
@@ -32,10 +33,11 @@ ip link set far1 up"
 class Asking:
     """A prober on wan1 and all that it emitted."""
 
-    def __init__(self, uplink: Uplink, family: Family = 4) -> None:
+    def __init__(self, uplink: Uplink, family: Family = 4, gateway: str | None = None) -> None:
         self.uplink = uplink
         self.events: list[Event] = []
-        self.task = asyncio.create_task(Prober(uplink, family, 0, self.events.append).run())
+        prober = Prober(uplink, family, 0, self.events.append, lambda: gateway)
+        self.task = asyncio.create_task(prober.run())
 
     def judged(self, ok: bool) -> int:
         return sum(isinstance(event, Judged) and event.ok == ok for event in self.events)
@@ -59,7 +61,7 @@ async def asking(
     (uplink, _) = samples.plan().uplinks
     probe = replace(
         uplink.probe,
-        targets=targets,
+        targets=tuple(Ping("ping", target) for target in targets),
         interval_ms=INTERVAL_MS,
         timeout_ms=timeout_ms,
         quorum=quorum,

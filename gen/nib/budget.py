@@ -1,20 +1,50 @@
-"""What probes cost, and how rare they must be to cost no more than a metered line's budget."""
+"""What probes cost in bytes, and how rare they must be to keep to a metered line's budget."""
 
-from nib.config import Uplink
+from collections.abc import Iterable
+
+from nib.families import Family
 from nib.plan import PROBE_PAYLOAD_BYTES
+from nib.targets import Command, Connect, Fetch, Neighbour, Ping, Query, Target, of_family
 
 MONTH_MS = 30 * 86400 * 1000
 
-# An ICMP echo request in IPv4 (RFC 791) and in IPv6 (RFC 8200), without what the link adds.
-PACKET_BYTES = {4: 20 + 8 + PROBE_PAYLOAD_BYTES, 6: 40 + 8 + PROBE_PAYLOAD_BYTES}
+# Headers, without what the link adds: RFC 791, RFC 8200; UDP, TCP as Linux opens a connection.
+IP_BYTES = {4: 20, 6: 40}
+UDP_BYTES, ICMP_BYTES = 8, 8
+# SYN, its answer, the last step, the reset
+HANDSHAKE_BYTES = (40, 40, 32, 20)
+# A question of DNS without the name; an address in its answer.
+QUESTION_BYTES, ANSWER_BYTES = 12 + 2 + 4, 16
+# What usual servers send and get, headers included: a short page, the certificates of TLS.
+PAGE_BYTES, TLS_BYTES = 1000, 6000
+# RFC 826; RFC 4861 with the address of the link
+ARP_BYTES, DISCOVERY_BYTES = 28, 32
 
 
-def least_interval_ms(uplink: Uplink) -> int:
-    """The shortest interval that keeps to the uplink's budget; 0 if it has none."""
-    return -(-round_bytes(uplink) * MONTH_MS // uplink.budget_bytes) if uplink.budget_bytes else 0
+def least_interval_ms(asked_bytes: int, budget_bytes: int | None) -> int:
+    """The shortest interval at which so many bytes keep to a month's budget; 0 without one."""
+    return -(-asked_bytes * MONTH_MS // budget_bytes) if budget_bytes else 0
 
 
-def round_bytes(uplink: Uplink) -> int:
-    """One question to every target, and the answers."""
-    versions = [target.version for target in uplink.probe.targets]
-    return 2 * sum(PACKET_BYTES[version] for version in versions if version == 4 or uplink.ipv6)
+def round_bytes(targets: tuple[Target, ...], families: Iterable[Family]) -> int:
+    """One question to every target in each of the families, and the answers."""
+    return sum(_bytes(target, f) for f in families for target in of_family(targets, f))
+
+
+def _bytes(target: Target, family: Family) -> int:
+    """A question and its answer; what a page weighs is a guess, and a program's are not known."""
+    ip = IP_BYTES[family]
+    connection = sum(HANDSHAKE_BYTES) + len(HANDSHAKE_BYTES) * ip
+    match target:
+        case Ping():
+            return 2 * (ip + ICMP_BYTES + PROBE_PAYLOAD_BYTES)
+        case Connect():
+            return connection
+        case Query():
+            return 2 * (ip + UDP_BYTES + QUESTION_BYTES + len(target.name)) + ANSWER_BYTES
+        case Fetch():
+            return connection + PAGE_BYTES + (TLS_BYTES if target.secure else 0)
+        case Neighbour():
+            return 2 * (ARP_BYTES if family == 4 else ip + DISCOVERY_BYTES)
+        case Command():
+            return 0

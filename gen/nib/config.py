@@ -17,6 +17,7 @@ from ipaddress import (
 )
 
 from nib.hours import Spans
+from nib.targets import Target
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -66,7 +67,7 @@ class Probe:
     `targets` has some of each family: those of the defaults, where the user named none.
     """
 
-    targets: tuple[Address, ...]
+    targets: tuple[Target, ...]
     interval_ms: int
     timeout_ms: int
     quorum: int

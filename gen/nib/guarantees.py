@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from nib.budget import MONTH_MS, PACKET_BYTES
+from nib.budget import MONTH_MS, round_bytes
 from nib.families import Family
 from nib.plan import Plan, Policy, Probe, Uplink
 from nib.state import carriers, everything
@@ -67,8 +67,8 @@ def _worst_return_ms(probe: Probe) -> int:
 
 def _probe_bytes(uplink: Uplink) -> int:
     """As if every question were answered, and IPv6 there wherever it may be."""
-    asked = sum(PACKET_BYTES[f] * len(uplink.targets_of(f)) for f in uplink.families)
-    return 2 * asked * MONTH_MS // uplink.probe.interval_ms
+    probe = uplink.probe
+    return round_bytes(probe.targets, uplink.families) * MONTH_MS // probe.interval_ms
 
 
 def _stops(plan: Plan, gone: Uplink) -> Iterator[str]:

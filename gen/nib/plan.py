@@ -12,6 +12,7 @@ from nib import codec
 from nib.families import Family
 from nib.hours import Hours
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
+from nib.targets import Neighbour, Target, of_family
 
 Mark = NewType("Mark", int)
 Table = NewType("Table", int)
@@ -49,7 +50,7 @@ class Marks:
 class Probe:
     """What the monitor asks on an uplink; times in milliseconds."""
 
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     interval_ms: int
     timeout_ms: int
     quorum: int
@@ -105,9 +106,9 @@ class Uplink:
         """The static addresses of one family but the first, which is the source of what leaves."""
         return tuple(address.partition("/")[0] for address in self.addresses_of(family)[1:])
 
-    def targets_of(self, family: Family) -> tuple[str, ...]:
+    def targets_of(self, family: Family) -> tuple[Target, ...]:
         """What is asked in one family."""
-        return _of(family, self.probe.targets)
+        return of_family(self.probe.targets, family)
 
     def optional(self, family: Family) -> bool:
         """Nobody asked for the family: without address or gateway it is absent, not broken."""
@@ -293,6 +294,11 @@ class Plan:
     def families(self) -> tuple[Family, ...]:
         """The families that any uplink has."""
         return tuple(sorted({family for uplink in self.uplinks for family in uplink.families}))
+
+    @property
+    def asks_neighbours(self) -> bool:
+        """Whether any probe is one by ARP."""
+        return any(isinstance(one, Neighbour) for u in self.uplinks for one in u.probe.targets)
 
     @property
     def blocks(self) -> bool:

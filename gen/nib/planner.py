@@ -34,6 +34,7 @@ from nib.plan import (
     Uplink,
 )
 from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
+from nib.targets import family_of
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -158,6 +159,9 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
     families: tuple[Family, ...] = (4, 6) if uplink.ipv6 else (4,)
     shift = (marks.mask & -marks.mask).bit_length() - 1
     probe = uplink.probe
+    targets = tuple(t for t in probe.targets if family_of(t) in (*families, None))
+    asked_bytes = budget.round_bytes(targets, families)
+    least_ms = budget.least_interval_ms(asked_bytes, uplink.budget_bytes)
     return Uplink(
         name=uplink.name,
         id=number,
@@ -178,8 +182,8 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
         bandwidth=_bandwidth(uplink),
         budget_bytes=uplink.budget_bytes,
         probe=Probe(
-            targets=tuple(str(target) for target in probe.targets if target.version in families),
-            interval_ms=max(probe.interval_ms, budget.least_interval_ms(uplink)),
+            targets=targets,
+            interval_ms=max(probe.interval_ms, least_ms),
             timeout_ms=probe.timeout_ms,
             quorum=probe.quorum,
             fall=probe.fall,

@@ -288,7 +288,7 @@ def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
     probe = uplink.probe
     return (
         uplink.name,
-        ", ".join(probe.targets),
+        ", ".join(map(str, probe.targets)),
         _seconds(probe.interval_ms),
         _seconds(probe.timeout_ms),
         f"{probe.quorum} of {len(uplink.targets_of(4))}",

@@ -21,7 +21,6 @@ _LATER: dict[Path, frozenset[str]] = {
     ("probe",): _PROBE_LATER,
     ("uplinks", "*", "probe"): _PROBE_LATER,
 }
-_LATER_TARGETS = ("tcp", "dns", "http", "ping", "arp", "command")
 
 # What other programs call a thing, where the spelling is too far from ours for a near miss.
 _SYNONYMS = {
@@ -181,10 +180,6 @@ def _general(path: Path) -> Path:
 def _wrong_type(document: Document, path: Path, value: Any, details: dict[str, Any]) -> Problem:
     place = document.place(path)
     types = details["type"] if isinstance(details["type"], list) else [details["type"]]
-    if "targets" in path[-2:-1] and isinstance(value, dict):
-        kind = next((f"'{key}'" for key in value if key in _LATER_TARGETS), "such")
-        hint = "for now a target is an IP address"
-        return Problem(place, path, f"{kind} targets are not supported yet", hint)
     must = details.get("errorMessage") or details.get("patternErrorMessage")
     if not must:
         must = "must be " + " or ".join(_TYPES[kind] for kind in types)
@@ -253,6 +248,8 @@ def _prune(data: Any, error: ValidationError) -> None:
         holder = data
         for step in path:
             holder = holder[step]
+            if holder is None:
+                return
         rules: Any = error.schema
         for key in [key for key in holder if key not in rules["properties"]]:
             del holder[key]

@@ -58,8 +58,9 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
         probe=probe,
         origin=Origin(dotted(path)),
     )
-    if budget.least_interval_ms(made) > LONGEST_INTERVAL_MS:
-        least_kb = -(-budget.round_bytes(made) * budget.MONTH_MS // (LONGEST_INTERVAL_MS * 1000))
+    round_bytes = budget.round_bytes(probe.targets, (4, 6) if ipv6 else (4,))
+    if budget.least_interval_ms(round_bytes, made.budget_bytes) > LONGEST_INTERVAL_MS:
+        least_kb = -(-round_bytes * budget.MONTH_MS // (LONGEST_INTERVAL_MS * 1000))
         sentence = "the budget is not enough for a round of probes an hour"
         hint = f"write at least {least_kb}kB, or ask fewer targets"
         reader.say((*path, "metered", "budget"), sentence, hint)

@@ -90,9 +90,15 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     match event:
         case Looked(_, facts):
             world = _look(world, facts, at_s)
-        case Judged(_, name, family, ok) if world.facts and not obstacle(world, (name, family)):
+        case Judged(_, name, family, ok, refusals) if world.facts and not obstacle(
+            world, (name, family)
+        ):
             health = observe(world.healths[(name, family)], ok, at_s, world.plan.uplink(name).probe)
-            world = replace(world, healths={**world.healths, (name, family): health})
+            world = replace(
+                world,
+                healths={**world.healths, (name, family): health},
+                refusals={**world.refusals, (name, family): refusals},
+            )
         case Tallied(_, name, family, asked, rtts_ms):
             tally = world.tallies.get((name, family), Tally()).add(asked, rtts_ms)
             world = replace(world, tallies={**world.tallies, (name, family): tally})

@@ -7,6 +7,8 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pyroute2.iproute.linux import AsyncIPRoute
@@ -18,6 +20,7 @@ from nib.monitor import core, links
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
     Clock,
+    Device,
     Effect,
     Event,
     Facts,
@@ -30,6 +33,7 @@ from nib.monitor.events import (
 from nib.monitor.notify import notify, watchdog_s
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
+from nib.monitor.world import Key
 from nib.plan import Plan
 
 log = logging.getLogger("nib-monitor")
@@ -88,6 +92,7 @@ class Daemon:
         self._effects: asyncio.Queue[Effect] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
+        self._gateways: Mapping[Key, tuple[str | None, Device]] = {}
 
     async def run(self) -> None:
         """Watch until SIGTERM or SIGINT.  What is loaded then stays loaded."""
@@ -117,7 +122,8 @@ class Daemon:
             ]
             probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
             for number, (uplink, family) in enumerate(probed):
-                prober = Prober(uplink, family, number, self._events.put_nowait)
+                gateway = partial(self._gateway, (uplink.name, family))
+                prober = Prober(uplink, family, number, self._events.put_nowait, gateway)
                 tasks.append(group.create_task(prober.run()))
             await self._stop.wait()
             notify("STOPPING=1")
@@ -132,10 +138,16 @@ class Daemon:
             first = world.facts is None
             event = await (self._events.get() if first else self._next(world.wake_at))
             world, effects = core.step(world, event)
+            self._gateways = world.upkeep.gateways
             for effect in effects:
                 self._effects.put_nowait(effect)
             if first and world.facts is not None:
                 notify("READY=1")
+
+    def _gateway(self, key: Key) -> str | None:
+        """The gateway of one family of an uplink, as it was seen last."""
+        gateway, _ = self._gateways.get(key, (None, None))
+        return gateway
 
     async def _next(self, wake_at: float) -> Event:
         """The oldest event that waits, or the first to come; none until `wake_at`: a Woke."""

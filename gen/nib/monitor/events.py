@@ -79,12 +79,16 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A round of probes is decided: a quorum of targets answered in time, or did not."""
+    """A round of probes is decided: a quorum of targets answered in time, or did not.
+
+    `refusals` of a bad one: the targets whose answer was not what it must be, and why.
+    """
 
     at_s: float
     uplink: str
     family: Family
     ok: bool
+    refusals: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

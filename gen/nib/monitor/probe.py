@@ -11,28 +11,42 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nib.families import Family
+from nib.monitor.askers.every import Askers
+from nib.monitor.askers.way import Way
 from nib.monitor.events import Event, Judged, Tallied
-from nib.monitor.icmp import Icmp
 from nib.plan import Uplink
+from nib.targets import Target
 
 SEQUENCE_MASK = 0xFFFF
 
 
 @dataclass(slots=True)
 class _Round:
-    """One asking of all targets, sent at `at_s`; `rtts_ms` of the answers by target."""
+    """One asking of all targets, sent at `at_s`; `rtts_ms` of the answers by target.
+
+    `refusals`: what was wrong with the answers of others.
+    """
 
     number: int
     at_s: float
-    rtts_ms: dict[str, float] = field(default_factory=dict)
+    rtts_ms: dict[Target, float] = field(default_factory=dict)
+    refusals: dict[Target, str] = field(default_factory=dict)
     judged: bool = False
 
 
 class Prober:
-    """Asks on one family of an uplink until it is cancelled, and emits Judged and Tallied."""
+    """Asks on one family of an uplink until it is cancelled, and emits Judged and Tallied.
+
+    `gateway` says the gateway's address there, as long as one is known.
+    """
 
     def __init__(
-        self, uplink: Uplink, family: Family, place: int, emit: Callable[[Event], None]
+        self,
+        uplink: Uplink,
+        family: Family,
+        place: int,
+        emit: Callable[[Event], None],
+        gateway: Callable[[], str | None],
     ) -> None:
         self._uplink = uplink
         self._family = family
@@ -41,7 +55,7 @@ class Prober:
         self._open_rounds: dict[int, _Round] = {}
         self._targets = uplink.targets_of(family)
         self._quorum = min(uplink.probe.quorum, len(self._targets))
-        self._asker = Icmp(uplink, family, place, self._heard)
+        self._asker = Askers(Way(uplink, family, gateway), place, self._heard)
 
     async def run(self) -> None:
         """Ask, round after round.  Raises PermissionError without CAP_NET_RAW."""
@@ -66,10 +80,13 @@ class Prober:
         for target in self._targets:
             self._asker.ask(target, round_.number)
 
-    def _heard(self, target: str, number: int) -> None:
-        """A target answered the question of a round."""
+    def _heard(self, target: Target, number: int, wrong: str | None) -> None:
+        """A target answered the question of a round; `wrong` is what is wrong with that."""
         round_ = self._open_rounds.get(number)
-        if round_ is None or target in round_.rtts_ms or target not in self._targets:
+        if round_ is None or target in round_.rtts_ms:
+            return
+        if wrong is not None:
+            round_.refusals[target] = wrong
             return
         now_s = asyncio.get_running_loop().time()
         round_.rtts_ms[target] = (now_s - round_.at_s) * 1000
@@ -83,7 +100,8 @@ class Prober:
             for other in self._open_rounds.values():
                 other.judged = other.judged or other.at_s < round_.at_s
         now_s = asyncio.get_running_loop().time()
-        self._emit(Judged(now_s, self._uplink.name, self._family, ok))
+        refusals = () if ok else tuple((str(one), why) for one, why in round_.refusals.items())
+        self._emit(Judged(now_s, self._uplink.name, self._family, ok, refusals))
 
     def _close(self, number: int) -> None:
         """The time-out of a round is over."""

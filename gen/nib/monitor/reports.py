@@ -27,7 +27,7 @@ def reason(world: World, key: Key) -> str:
     health = world.healths[key]
     uplink = world.plan.uplink(key[0])
     probe = uplink.probe
-    targets = ", ".join(uplink.targets_of(key[1]))
+    targets = ", ".join(map(str, uplink.targets_of(key[1])))
     match health.state:
         case "up":
             return "it answers"
@@ -38,6 +38,9 @@ def reason(world: World, key: Key) -> str:
         case "down" if health.streak:
             return f"it answers again, {health.streak} of {probe.rise} rounds"
         case "down":
+            if refusals := world.refusals.get(key):
+                target, why = refusals[0]
+                return f"the link is fine, but {target} {why}"
             few = f"fewer than {probe.quorum}" if probe.quorum > 1 else "none"
             return f"the link is fine, but {few} of {targets} answered"
 

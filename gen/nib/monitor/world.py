@@ -47,7 +47,7 @@ class World:
 
     `live` and `hours` are what should be loaded, `sent` what nft was last told; `obstructed` says
     since when something stands in the way of an uplink, `complaints` when the journal heard one;
-    `wake_at` is when there is something to do by itself.
+    `refusals` are those of the last round; `wake_at` is when there is something to do by itself.
     """
 
     plan: Plan
@@ -60,6 +60,7 @@ class World:
     facts: Facts | None = None
     obstructed: Mapping[Key, float] = field(default_factory=dict)
     tallies: Mapping[Key, Tally] = field(default_factory=dict)
+    refusals: Mapping[Key, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     upkeep: Memory = field(default_factory=Memory)
     complaints: Mapping[str, float] = field(default_factory=dict)
     published: Status | None = None
