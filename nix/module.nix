@@ -82,7 +82,7 @@ let
     ++ map (it: {
       inherit (it) device;
       file = "05-nib-${it.name}.network";
-    }) (uplinks ++ lans)
+    }) (filter (it: it.network == null) (uplinks ++ lans))
     ++ map (it: {
       inherit (it.modem) device;
       file = "05-nib-${it.name}-modem.network";
@@ -93,8 +93,12 @@ let
     }) ports;
   devices = filter (device: device != "lo") (map (network: network.device) networks);
 
+  # Those of files of the user's that nib adds to.
+  adopted = filter (it: it.network != null) (uplinks ++ lans);
+
   linked =
     map (network: "systemd/network/${network.file}") networks
+    ++ map (it: "systemd/network/${it.network}.d/05-nib.conf") adopted
     ++ map (it: "systemd/network/05-nib-${it.name}.netdev") netdevs
     ++ [
       "nib/nib.nft"
@@ -207,7 +211,7 @@ let
     device:
     !(elem device config.networking.networkmanager.unmanaged)
     && !(elem "interface-name:${device}" config.networking.networkmanager.unmanaged)
-  ) devices;
+  ) (devices ++ map (it: it.device) adopted);
 
   quoted = names: concatStringsSep " " (map (name: "\"${name}\"") names);
 in
@@ -365,7 +369,7 @@ in
       systemd.services.systemd-sysctl.restartTriggers = [ rendered ];
 
       # Without networking.useNetworkd, dhcpcd would take every device.
-      networking.dhcpcd.denyInterfaces = devices;
+      networking.dhcpcd.denyInterfaces = devices ++ map (it: it.device) adopted;
       # Weaker than mkDefault, which firewall-iptables.nix uses for kernels without the check.
       networking.firewall.checkReversePath = mkOverride 1100 "loose";
     }

@@ -21,6 +21,17 @@ Data = dict[str, Any]
 MOST_UPLINKS = 62
 MOST_LANS = 100
 
+OTHER_TARGETS: list[Data] = [
+    {"ping": "gateway"},
+    {"arp": "gateway"},
+    {"tcp": "192.0.2.1:443"},
+    {"tcp": "[2001:db8:ffff::1]:443"},
+    {"dns": "192.0.2.1", "name": "example.com"},
+    {"dns": "192.0.2.1:5353", "name": "a.example", "answer": "2001:db8:ffff::2"},
+    {"http": "http://192.0.2.1/x?y", "status": 204},
+    {"http": "https://example.com", "address": "2001:db8:ffff::1", "body": "welcome"},
+    {"command": "/usr/local/libexec/ask"},
+]
 TARGETS = {
     4: ["1.1.1.1", "9.9.9.9", "8.8.8.8", "193.0.0.1", "208.67.222.222", "4.2.2.1"],
     6: ["2606:4700:4700::1111", "2620:fe::fe", "2001:4860:4860::8888", "2001:db8:53::1"],
@@ -80,7 +91,12 @@ def _uplink(random: Random, number: int) -> Data:
     _maybe(random, made, "weight", random.choice([0, 1, 2, 3, 100, 256]))
     _maybe(random, made, "tier", random.choice([1, 1, 1, 2, 3, 100]))
     _maybe(random, made, "probe", _probe(random))
+    if random.random() < 0.2:
+        made["network"] = f"10-{made['device']}.network"
     _maybe(random, made, "mtu", random.choice([1280, 1492, 9000]))
+    _maybe(random, made, "bandwidth", {"down": "1Gbit", "up": random.choice(["800kbit", "7Mbit"])})
+    if random.random() < 0.2:
+        made["metered"] = {"budget": random.choice(["20MB", "999999999GB", "3000kB"])}
     return made
 
 
@@ -122,6 +138,9 @@ def _probe(random: Random) -> Data:
     made: Data = {}
     targets = random.sample(TARGETS[4], random.randint(2, len(TARGETS[4])))
     targets += random.choice([[], random.sample(TARGETS[6], random.randint(2, 4))])
+    # one alone of its family would be too few for a quorum of two
+    others = [one for one in OTHER_TARGETS if any(":" in t for t in targets) or not _is_ipv6(one)]
+    targets += random.sample(others, random.choice([0, 0, 1, 3]))
     _maybe(random, made, "targets", targets)
     _maybe(random, made, "interval", random.choice(["100ms", "500ms", "1h"]))
     _maybe(random, made, "timeout", random.choice(["50ms", "999ms", "1m"]))
@@ -135,6 +154,10 @@ def _probe(random: Random) -> Data:
     _maybe(random, made, "rtt", {"down": "1m", "up": random.choice(["1ms", "999ms"])})
     _maybe(random, made, "jitter", {"down": "2ms", "up": "1ms"})
     return made
+
+
+def _is_ipv6(target: Data) -> bool:
+    return "[" in str(target.get("tcp")) or ":" in target.get("address", "")
 
 
 def _lans(random: Random, made: Data, count: int) -> Data | None:
@@ -155,7 +178,22 @@ def _lan(random: Random, number: int, ipv6: bool) -> Data:
         addresses.append(f"fd01:{number:x}::1/64")
     else:
         _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
+    if random.random() < 0.2:
+        made["network"] = f"10-{made['device']}.network"
+    _maybe(random, made, "mtu", random.choice([1280, 1500, 9000]))
+    if prefix < 30:
+        _maybe(random, made, "dhcp_server", _dhcp_server(random, number))
     return made | {"address": _one_or_list(random, addresses)}
+
+
+def _dhcp_server(random: Random, number: int) -> Data | bool:
+    if random.random() < 0.6:
+        return random.choice([True, True, False])
+    made: Data = {}
+    _maybe(random, made, "pool", f"10.{number}.0.3-10.{number}.0.3")
+    _maybe(random, made, "dns", [f"10.{number}.0.1", "192.0.2.53"][: random.randint(1, 2)])
+    _maybe(random, made, "lease", random.choice(["2m", "1000h"]))
+    return made
 
 
 def _forwarding(random: Random, made: Data, _: int) -> list[list[str]] | None:
@@ -200,6 +238,16 @@ def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
     return random.choice([None, routes[:10]])
 
 
+def _rules(random: Random, made: Data, _: int) -> list[Data] | None:
+    rules: list[Data] = []
+    for number in range(random.randint(0, 5)):
+        match: Data = {"protocol": random.choice(["tcp", "udp"]), "dport": 1000 + number}
+        times = ["01:00-05:00", "Mon-Fri 22:00-06:00", "Sat,Sun", "Sun-Mon 00:00-24:00"]
+        _maybe(random, match, "time", _one_or_list(random, _some(random, times)))
+        rules.append({"match": match, "use": random.choice(["default", *made["uplinks"]])})
+    return random.choice([None, rules])
+
+
 def _allow(random: Random, names: list[str]) -> Data:
     made: Data = {}
     if random.random() < 0.5:
@@ -234,6 +282,7 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "forwarding": _forwarding,
     "firewall": _firewall,
     "routes": _routes,
+    "rules": _rules,
     "probe": lambda random, _, __: random.choice([None, _probe(random)]),
     "marks": _marks,
 }

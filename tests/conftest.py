@@ -2,7 +2,12 @@
 
 import signal
 
+import hypothesis
 import pytest
+
+# how long an example takes says more about the machine than about nib
+hypothesis.settings.register_profile("nib", deadline=None)
+hypothesis.settings.load_profile("nib")
 
 pytest_plugins = ["lab_fixtures", "nib_lab"]
 

@@ -11,12 +11,16 @@ import samples
 from nib.monitor import asking
 from nib.monitor.asking import Act, Ask, Asking, Listen, Mode
 from nib.monitor.events import Judged, Silenced, Tallied
-from nib.plan import Probe
+from nib.probe import Probe
+from nib.targets import Ping, Target
 
-Rtt = Callable[[str, float], float | None]
+Rtt = Callable[[Target, float], float | None]
 """How long the answer of a target takes that is asked at a time; None: it never comes."""
 
-TARGETS = ("1.1.1.1", "9.9.9.9", "8.8.8.8")
+Wrong = Callable[[Target, float], str | None]
+"""What is wrong with the answer to a question of a time."""
+
+TARGETS: tuple[Target, ...] = tuple(Ping("ping", a) for a in ("1.1.1.1", "9.9.9.9", "8.8.8.8"))
 
 
 def probe(text: str = "{}") -> Probe:
@@ -31,19 +35,23 @@ class Line:
         self,
         rtt: Rtt,
         of: Probe | None = None,
-        targets: tuple[str, ...] = TARGETS,
+        targets: tuple[Target, ...] = TARGETS,
         mode: Mode = "up",
+        *,
         arrives: Callable[[float], bool] = lambda _: False,
+        wrong: Wrong = lambda _target, _at_s: None,
     ) -> None:
         of = of or probe()
         self.rtt = rtt
         self.arrives = arrives
+        self.wrong = wrong
         self.now_s = 0.0
         self.asked: list[tuple[float, Ask]] = []
         self.judged: list[Judged] = []
         self.tallied: list[Tallied] = []
         self.silenced: list[Silenced] = []
-        self._coming: list[tuple[float, str, int]] = []
+        self._coming: list[tuple[float, int]] = []
+        self._answers: list[tuple[Target, int, str | None]] = []
         start = Asking("cable", 4, targets, of)
         self.state = asking.watch(start, mode, of.quorum, 0.0)
 
@@ -56,8 +64,9 @@ class Line:
                 break
             self.now_s = now_s
             if coming_s <= self.state.due_s:
-                _, target, number = heapq.heappop(self._coming)
-                self._do(asking.hear(self.state, target, number, now_s))
+                _, place = heapq.heappop(self._coming)
+                target, number, wrong = self._answers[place]
+                self._do(asking.hear(self.state, target, number, now_s, wrong))
             else:
                 self._do(asking.turn(self.state, now_s))
         self.now_s = at_s
@@ -76,7 +85,9 @@ class Line:
                     for target in targets:
                         took = self.rtt(target, self.now_s)
                         if took is not None:
-                            heapq.heappush(self._coming, (self.now_s + took, target, number))
+                            heapq.heappush(self._coming, (self.now_s + took, len(self._answers)))
+                            wrong = self.wrong(target, self.now_s)
+                            self._answers.append((target, number, wrong))
                 case Listen():
                     if self.arrives(self.now_s):
                         self.state = asking.arrive(self.state)

@@ -9,6 +9,7 @@
     1.0 removed default wan1 main  somebody's `ip route del`; also: `default wan1 own`
     1.0 removed rule 30500
     1.0 left rule 30999            by a monitor that had another plan
+    1.0 clock Fri 17:59            what the router's clock shows
     1.0 networkd                   puts its own routes and rules back
     1.0 touched                    somebody changed nib's nft table
     1.0 nft refuses                until it accepts; likewise netlink
@@ -23,10 +24,12 @@ import re
 from dataclasses import replace
 
 from nib.families import Family
+from nib.hours import minute_of_week
 from nib.monitor import core
 from nib.monitor.events import (
     AddDefault,
     AddRule,
+    Clock,
     Default,
     Device,
     Effect,
@@ -164,12 +167,13 @@ class Play:
         self.lines: list[str] = []
         self.done: list[tuple[float, Effect]] = []
         self.refusing: set[str] = set()
+        self.minute = 0
         self.published: Status | None = before
         self._line = ""
         self._begin()
 
     def _begin(self) -> None:
-        self.world = core.begin(self.plan, self.now_s, self.published)
+        self.world = core.begin(self.plan, self.now_s, self.published, self.minute)
         self.queue = [Looked(self.now_s, self.kernel.facts())]
 
     def act(self, script: str) -> str:
@@ -235,14 +239,16 @@ class Play:
         self.queue.append(event)
         self.queue.sort(key=lambda event: event.at_s)
 
+    def clock(self, day: str, hour: int, minute: int) -> None:
+        days = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+        self.minute = minute_of_week(days.index(day), hour, minute)
+        self.later(Clock(self.now_s, self.minute))
+
     def happen(self, what: str) -> None:
         at_s, kernel = self.now_s, self.kernel
         match what.split():
-            case [name, ("." | "!") as heard]:
-                self.later(Judged(at_s, name, 4, heard == ".", at_s))
-                return
-            case [name, "ipv6", ("." | "!") as heard]:
-                self.later(Judged(at_s, name, 6, heard == ".", at_s))
+            case [name, *ipv6, ("." | "!") as heard]:
+                self.later(Judged(at_s, name, 6 if ipv6 else 4, heard == ".", at_s))
                 return
             case [name, "loses", "ipv6"]:
                 kernel.loses_ipv6(name)
@@ -275,6 +281,9 @@ class Play:
             case ["left", "rule", priority]:
                 left = Rule(4, Priority(int(priority)), "", table=Table(7063))
                 kernel.rules.append(PresentRule(left, ours=True))
+            case ["clock", day, time]:
+                self.clock(day, *map(int, time.split(":")))
+                return
             case ["networkd"]:
                 kernel.networkd()
             case ["touched"]:
@@ -326,9 +335,11 @@ def _of(family: Family) -> str:
 
 
 def _state(text: str) -> str:
-    if "restore6" not in text:
-        return _family_state(text, 4)
-    return f"{_family_state(text, 4)}; of IPv6 {_family_state(text, 6)}"
+    said = _family_state(text, 4)
+    if "restore6" in text:
+        said += f"; of IPv6 {_family_state(text, 6)}"
+    hours = re.findall(r"add element inet nib (hours_\d+)", text)
+    return said + "".join(f"; {name}" for name in hours)
 
 
 def _family_state(text: str, family: Family) -> str:

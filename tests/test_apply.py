@@ -14,9 +14,10 @@ import private
 import samples
 from alone import alone, sh
 from nib import steps
+from nib.columns import duration
 from nib.host import Refused, command
 from nib.plan import Mark
-from nib.report import duration, stale, status_report
+from nib.report import stale, status_report
 from nib.router import forget
 from nib.status import VERSION, FamilyStatus, Health, Status, UplinkStatus, to_json
 

@@ -15,20 +15,22 @@ from hypothesis import strategies as st
 from line import TARGETS, Line, probe
 from nib.monitor import asking
 from nib.monitor.asking import LEAST_PATIENCE_S, Ask, Mode
-from nib.plan import Probe
+from nib.probe import Probe
+from nib.targets import Ping, Target
 
 RTT_S = 0.02
 STEP_S = 0.1
 SLOW_S = 1.0
 HOURS_S = 4 * 3600
-DEAD = "8.8.8.8"
+DEAD = Ping("ping", "8.8.8.8")
+ALIVE = Ping("ping", "1.1.1.1")
 
 
 def told(trace: str, of: Probe | None = None, mode: Mode = "up", arriving: bool = False) -> str:
     """What was asked and decided in every tenth of a second of a trace."""
     takes: dict[str, float | None] = {".": RTT_S, "!": None, "~": SLOW_S}
 
-    def rtt(_: str, at_s: float) -> float | None:
+    def rtt(_: Target, at_s: float) -> float | None:
         place = round(at_s / STEP_S, 6)
         return takes[trace[min(int(place), len(trace) - 1)]]
 
@@ -59,6 +61,23 @@ def told(trace: str, of: Probe | None = None, mode: Mode = "up", arriving: bool 
 )
 def test_traces(trace: str, expected: str) -> None:
     assert told(trace) == expected
+
+
+def test_a_wrong_answer_is_none_and_says_why() -> None:
+    """A captive portal answers at once, and each verdict says what."""
+    line = Line(lambda *_: RTT_S, wrong=lambda _, at_s: "is a portal" if at_s >= 10 else None)
+    line.until(20)
+    assert 10 < line.judged[0].at_s < 11
+    assert {verdict.ok for verdict in line.judged} == {False}
+    assert {verdict.refusals for verdict in line.judged} == {
+        tuple((str(target), "is a portal") for target in TARGETS)
+    }
+
+
+def test_a_wrong_answer_of_one_target_takes_no_uplink_down() -> None:
+    line = Line(lambda *_: RTT_S, wrong=lambda target, _: "refused" if target == DEAD else None)
+    assert line.until(60).judged == []
+    assert line.silenced[-1].targets == (DEAD,)
 
 
 def test_a_new_line_is_judged_by_its_first_answer() -> None:
@@ -112,9 +131,9 @@ def test_a_target_that_is_back_has_its_turns_again() -> None:
 
 
 def test_two_silent_targets_leave_one_that_is_asked_every_interval() -> None:
-    line = Line(lambda target, _: RTT_S if target == "1.1.1.1" else None).until(100)
+    line = Line(lambda target, _: RTT_S if target == ALIVE else None).until(100)
     assert line.judged == []
-    assert line.silenced[-1].targets == ("8.8.8.8", "9.9.9.9")
+    assert set(line.silenced[-1].targets) == {*TARGETS} - {ALIVE}
     line.rtt = lambda _, __: None
     line.until(102)
     assert line.judged[0].at_s - 100 <= 0.9 + 1e-6
@@ -188,7 +207,7 @@ PROBES = st.builds(
 @settings(deadline=None)
 @given(TRACES, PROBES)
 def test_no_verdict_without_fall_rounds_of_all_that_nobody_answered(trace: str, of: Probe) -> None:
-    def rtt(_: str, at_s: float) -> float | None:
+    def rtt(_: Target, at_s: float) -> float | None:
         letter = trace[min(int(at_s / STEP_S), len(trace) - 1)]
         return {".": RTT_S, "!": None, "~": SLOW_S}[letter]
 
@@ -206,7 +225,7 @@ def test_no_verdict_without_fall_rounds_of_all_that_nobody_answered(trace: str, 
 @settings(deadline=None)
 @given(TRACES, PROBES)
 def test_silence_is_always_found_and_life_too(trace: str, of: Probe) -> None:
-    def rtt(_: str, at_s: float) -> float | None:
+    def rtt(_: Target, at_s: float) -> float | None:
         place = int(at_s / STEP_S)
         if place >= len(trace):
             return alive

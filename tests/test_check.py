@@ -19,6 +19,7 @@ from nib.config import Config, Dhcp, External, Limit, Mode, Static
 from nib.document import Document, Rejected, parse
 from nib.services import SERVICES
 from nib.shape import schema, schema_text, shape
+from nib.targets import Ping
 
 ERRORS = Path(__file__).parent / "errors"
 ONE = "uplinks: {cable: {device: wan1, address: dhcp}}\n"
@@ -135,7 +136,7 @@ def test_an_uplink_changes_single_keys_of_the_probe() -> None:
     assert (cable.probe.interval_ms, cable.probe.timeout_ms, cable.probe.rise) == (3000, 1000, 5)
     assert (dsl.probe.interval_ms, dsl.probe.timeout_ms, dsl.probe.rise) == (3000, 60_000, 1)
     assert (dsl.probe.hold_down_ms, dsl.probe.quorum) == (3_600_000, 2)
-    assert dsl.probe.targets[:2] == (IPv4Address("9.9.9.9"), IPv4Address("8.8.4.4"))
+    assert dsl.probe.targets[:2] == (Ping("ping", "9.9.9.9"), Ping("ping", "8.8.4.4"))
 
 
 def test_each_family_has_targets_of_its_own() -> None:

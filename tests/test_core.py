@@ -32,6 +32,11 @@ TEXTS = {
     "dual": PROBE + samples.DUAL,
     "usual": USUAL + samples.TWO,
     "usual failover": USUAL + "mode: failover\n" + samples.TWO,
+    "hours": PROBE
+    + samples.TWO
+    + "rules:\n"
+    + "  - {match: {time: 'Mon-Fri 08:00-18:00', protocol: udp}, use: dsl}\n"
+    + "  - {match: {time: '22:00-06:00'}, use: cable}\n",
     "failover": PROBE + "mode: failover\n" + TIERS,
 }
 

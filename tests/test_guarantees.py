@@ -51,7 +51,7 @@ def test_the_monitor_keeps_the_times(probe: dict[str, object], phase: float, rtt
         passed_ms = number * asked.interval_ms + asked.timeout_ms
         health = observe(health, True, passed_ms / 1000, asked)
     assert passed_ms <= guarantee.return_ms
-    assert passed_ms > guarantee.return_ms - asked.interval_ms - asked.timeout_ms
+    assert passed_ms >= guarantee.return_ms - asked.interval_ms - asked.timeout_ms
 
 
 def test_the_data_of_a_month() -> None:
@@ -59,6 +59,43 @@ def test_the_data_of_a_month() -> None:
     assert of(UPLINK.format(text))["a"].probe_bytes == 30 * 86400 * 2 * 36
     both = of(UPLINK.format(text).replace(", ipv6: off", ""))["a"]
     assert both.probe_bytes == 30 * 86400 * 2 * (36 + 56)
+
+
+@given(st.integers(1, 99_999), st.sampled_from(["MB", "GB"]), PROBES)
+def test_probes_keep_to_the_budget(number: int, unit: str, probe: dict[str, object]) -> None:
+    text = UPLINK.format(json.dumps(probe)).replace(
+        "}}", f"}}, metered: {{budget: {number}{unit}}}}}"
+    )
+    plan = samples.plan(text)
+    (guarantee,) = guarantees(plan)
+    budget = number * {"MB": 10**6, "GB": 10**9}[unit]
+    assert guarantee.probe_bytes <= (guarantee.budget_bytes or 0) == budget
+    # and are as frequent as it allows
+    interval_ms = plan.uplinks[0].probe.interval_ms
+    asked_ms = int(str(probe["interval"]).removesuffix("ms"))
+    assert interval_ms == asked_ms or budget < guarantee.probe_bytes * interval_ms / (
+        interval_ms - 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "once"),
+    [
+        ('{tcp: "192.0.2.1:443"}', 60 + 60 + 52 + 40),
+        ("{dns: 9.9.9.9, name: example.com}", 57 + 73),
+        ('{http: "http://192.0.2.1/"}', 212 + 1000),
+        ('{http: "https://192.0.2.1/"}', 212 + 7000),
+        ("{arp: gateway}", 28 + 28),
+        ("{ping: gateway}", 36 + 36),
+        ("{command: /bin/true}", 0),
+    ],
+)
+def test_the_data_of_every_kind(target: str, once: int) -> None:
+    text = f"{{interval: 1s, targets: [{target}]}}"
+    assert of(UPLINK.format(text))["a"].probe_bytes == 30 * 86400 * once
+    # one target at a time: each of two is asked half as often
+    two = f"{{interval: 1s, targets: [{target}, {{http: 'http://192.0.2.9/'}}]}}"
+    assert of(UPLINK.format(two))["a"].probe_bytes == 30 * 86400 * -(-(once + 1212) // 2)
 
 
 LOSSES = """\

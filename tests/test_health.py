@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from nib.monitor.health import CANARY, Health, fall, held_s, measure, observe, share
 from nib.monitor.tally import RECENT, WINDOW, Tally
-from nib.plan import Limits, Probe
+from nib.probe import Limits, Probe
 
 LETTERS = {"unknown": "?", "up": "U", "down": "D"}
 VERDICTS = st.text(alphabet=".!", max_size=60)

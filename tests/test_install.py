@@ -11,7 +11,7 @@ import samples
 from nib.changes import Kind, compare, differing, inverse, summary, unified
 from nib.host import Refused, Wrong
 from nib.install import write
-from nib.render import FIRST_LINE, Files, Link
+from nib.render import FIRST_LINE, Files, Link, render
 
 ONE = "uplinks: {cable: {device: wan1, address: dhcp}}\n"
 CABLE = "systemd/network/05-nib-cable.network"
@@ -143,6 +143,62 @@ def test_a_masked_unit_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "systemd/system/nib-monitor.service").symlink_to("/dev/null")
     with pytest.raises(Wrong, match=r"is a link to /dev/null"):
         compare(samples.files(ONE), tmp_path)
+
+
+ADOPTED = samples.TWO.replace("ipv6: off", "network: 10-mine.network, ipv6: off")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[Match]\nName=wan1\n[Network]\nDHCP=yes\n[Link]\nMTUBytes=1400\n", None),
+        ("[Match]\nMACAddress=52:54:00:12:34:56\n[Network]\nDHCP=yes\n", None),
+        ("[Match]\nName=wan1\n[Route]\nGateway=192.0.2.9\nDestination=10.0.0.0/8\n", None),
+        ("[Match]\nName=wan1\n[Route]\nGateway=192.0.2.9\nTable=9\n", None),
+        ("[Match]\nName=eth0\n[Network]\nDHCP=yes\n", "is not for wan1"),
+        # nib's own file for wan2 comes first
+        ("[Match]\nName=wan*\n[Network]\nDHCP=yes\n", None),
+        ("[Match]\nName=wan1\n[Network]\nGateway=192.0.2.9\n", "the default route by 192.0.2.9"),
+        ("[Match]\nName=wan1\n[Route]\nGateway=_dhcp4\n", "the default route by _dhcp4"),
+        ("[Match]\nName=wan1\n[DHCPv4]\nRouteTable=7\n", "has RouteTable= in [DHCPv4]"),
+    ],
+)
+def test_what_is_added_must_go_with_the_file(text: str, why: str | None, tmp_path: Path) -> None:
+    plan = samples.plan(ADOPTED)
+    path = tmp_path / "systemd/network/10-mine.network"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    if why:
+        with pytest.raises(Wrong) as caught:
+            compare(render(plan), tmp_path, plan.adopted)
+        assert f"{path} " in str(caught.value)
+        assert why in str(caught.value)
+        return
+    write(compare(render(plan), tmp_path, plan.adopted), tmp_path)
+    dropin = path.with_name("10-mine.network.d") / "05-nib.conf"
+    assert "[Match]" not in dropin.read_text()
+    assert not path.with_name("05-nib-cable.network").exists()
+    # and back: nothing of nib's is left there
+    own = samples.plan(samples.TWO)
+    path.unlink()
+    write(compare(render(own), tmp_path, own.adopted), tmp_path)
+    assert not dropin.parent.exists()
+
+
+def test_there_must_be_a_file_to_add_to(tmp_path: Path) -> None:
+    """In a folder that is part of a system; in any other one nobody knows."""
+    plan = samples.plan(ADOPTED)
+    etc = tmp_path / "etc"
+    compare(render(plan), etc, plan.adopted)
+    library = tmp_path / "usr/lib/systemd/libsystemd-shared-252.so"
+    library.parent.mkdir(parents=True)
+    library.write_text("")
+    with pytest.raises(Wrong, match=r"there is no .*10-mine\.network, which should configure wan1"):
+        compare(render(plan), etc, plan.adopted)
+    made = tmp_path / "run/systemd/network/10-mine.network"
+    made.parent.mkdir(parents=True)
+    made.write_text("")
+    compare(render(plan), etc, plan.adopted)
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_without_ipv6_nothing_is_of_ipv6() -> None:
     plan = samples.plan()
     assert plan.families == (4,)
     assert {rule.family for rule in plan.rules} == {4}
-    assert all(":" not in target for u in plan.uplinks for target in u.probe.targets)
+    assert all(":" not in str(target) for u in plan.uplinks for target in u.probe.targets)
 
 
 def test_failover_is_a_tier_each() -> None:

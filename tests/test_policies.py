@@ -183,6 +183,7 @@ def flow_rules(draw: st.DrawFn) -> FlowRule:
         dport=(draw(PORTS),) if ports else (),
         dscp=(46,) if draw(st.integers(0, 9)) == 0 else (),
         user=None,
+        hours="hours_1" if draw(st.integers(0, 9)) == 0 else None,
         origin="",
     )
 
@@ -258,7 +259,7 @@ RANGES = st.none() | st.lists(
     st.tuples(st.integers(1, 12), st.integers(0, 4)).map(lambda t: (t[0], t[0] + t[1])), min_size=1
 ).map(values.merged)
 WORDS = st.none() | st.frozensets(st.sampled_from("abc"), min_size=1)
-REACHES = st.builds(Reach, RANGES, RANGES, RANGES, RANGES, WORDS, WORDS, WORDS, WORDS)
+REACHES = st.builds(Reach, RANGES, RANGES, RANGES, RANGES, WORDS, WORDS, WORDS, WORDS, RANGES)
 
 
 @given(REACHES, REACHES)
@@ -267,7 +268,7 @@ def test_what_is_covered_matches_nothing_else(wide: Reach, narrow: Reach) -> Non
     escaped = False
     for key in Reach.__slots__:
         small, large = getattr(narrow, key), getattr(wide, key)
-        numbers = key in ("source", "destination", "sport", "dport")
+        numbers = key in ("source", "destination", "sport", "dport", "time")
         of = range(20) if numbers else "abcz"
 
         def has(some: object, what: object, numbers: bool = numbers) -> bool:

@@ -15,6 +15,7 @@ from nib.families import Family
 from nib.monitor.events import Event, Judged, Silenced, Tallied
 from nib.monitor.probe import Prober
 from nib.plan import Uplink
+from nib.targets import Ping, Target
 
 ANSWERS, ANSWERS_TOO, SILENT = "192.0.2.1", "192.0.2.3", "192.0.2.99"
 INTERVAL_MS, TIMEOUT_MS = 30, 150
@@ -32,10 +33,10 @@ ip link set far1 up"
 class Asking:
     """A prober on wan1 and all that it emitted; it believes what it is told by its own verdicts."""
 
-    def __init__(self, uplink: Uplink, family: Family = 4) -> None:
+    def __init__(self, uplink: Uplink, family: Family = 4, gateway: str | None = None) -> None:
         self.uplink = uplink
         self.events: list[Event] = []
-        self.prober = Prober(uplink, family, 0, self._emitted)
+        self.prober = Prober(uplink, family, 0, self._emitted, lambda: gateway)
         self.task = asyncio.create_task(self.prober.run())
         self.prober.watch("unknown", uplink.probe.quorum)
 
@@ -53,7 +54,7 @@ class Asking:
     def tallied(self) -> list[Tallied]:
         return [event for event in self.events if isinstance(event, Tallied)]
 
-    def silent(self) -> tuple[str, ...]:
+    def silent(self) -> tuple[Target, ...]:
         """The targets that do not answer although others do."""
         found = [event.targets for event in self.events if isinstance(event, Silenced)]
         return found[-1] if found else ()
@@ -77,7 +78,7 @@ async def asking(
     (uplink, _) = samples.plan().uplinks
     probe = replace(
         uplink.probe,
-        targets=targets,
+        targets=tuple(Ping("ping", target) for target in targets),
         interval_ms=INTERVAL_MS,
         timeout_ms=timeout_ms,
         quorum=quorum,
@@ -117,7 +118,7 @@ async def test_each_family_asks_its_own_targets(family: Family) -> None:
         async with asking(*targets, family=family, quorum=2) as of:
             await of.hears(family == 6)
             if family == 6:
-                await eventually(lambda: of.silent() == ("2001:db8::99",))
+                await eventually(lambda: of.silent() == (Ping("ping", "2001:db8::99"),))
     assert of.judged(ok=family == 4) == 0
 
 
@@ -146,7 +147,7 @@ async def test_quorum(quorum: int, ok: bool) -> None:
         far(FAR)
         async with asking(ANSWERS, SILENT, ANSWERS_TOO, quorum=quorum) as of:
             await eventually(lambda: of.judged(ok=ok))
-            await eventually(lambda: of.silent() == (SILENT,))
+            await eventually(lambda: of.silent() == (Ping("ping", SILENT),))
             assert of.judged(ok=not ok) == 0
 
 

@@ -149,6 +149,16 @@ def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
                     f"ip link add {device} up type veth peer name {peer} && ip link set {peer} up"
                 )
                 devices.add(device)
+            lab.router.run("rm -f /etc/systemd/network/10-*.network")
+            for part in parts:
+                if "network" in part:
+                    mine = f"[Match]\nName={part['device']}\n[Network]\n"
+                    given = (
+                        part["address"] if isinstance(part["address"], list) else [part["address"]]
+                    )
+                    known = {"dhcp": "DHCP=yes\n", "external": ""}
+                    mine += "".join(known.get(one, f"Address={one}\n") for one in given)
+                    lab.router.put(f"/etc/systemd/network/{part['network']}", mine)
             lab.configure(text(data))
             lab.router.run("networkctl reload")
             rules = [

@@ -24,6 +24,7 @@ from nib.monitor.tally import Tally
 from nib.plan import Table
 from nib.report import is_down, status_report
 from nib.status import Status, from_json, to_json
+from nib.targets import Command, Ping
 from play import Play
 
 PROBE = "probe: {rise: 3, hold_down: 10s, damping: 2m}\n"
@@ -129,7 +130,7 @@ def test_a_target_that_answers_nobody_is_to_blame_itself() -> None:
     """A public resolver's limit or bad day (peers T20) is said once, and takes no uplink down."""
     of = Play(samples.plan("probe: {quorum: 3}\n" + samples.TWO))
     of.act("1 cable .\n1 dsl .")
-    silenced = ("9.9.9.9",)
+    silenced = (Ping("ping", "9.9.9.9"),)
     of.later(Silenced(2.0, "cable", 4, silenced))
     of.later(Silenced(3.0, "dsl", 4, silenced))
     of.later(Silenced(20.0, "dsl", 4, ()))
@@ -140,6 +141,16 @@ def test_a_target_that_answers_nobody_is_to_blame_itself() -> None:
     ]
     quorums = [(e.uplink, e.quorum) for at_s, e in of.done if isinstance(e, Watch) and at_s > 1]
     assert quorums == [("cable", 2), ("dsl", 2), ("cable", 3), ("dsl", 3)]
+
+
+def test_each_uplink_has_a_gateway_of_its_own_to_blame() -> None:
+    probe = "probe: {targets: [{ping: gateway}, {command: /bin/ask}, 192.0.2.99]}\n"
+    of = Play(samples.plan(probe + samples.TWO))
+    of.act("1 cable .\n1 dsl .")
+    own = (Ping("ping", None), Command("command", "/bin/ask"))
+    of.later(Silenced(2.0, "cable", 4, own))
+    of.later(Silenced(3.0, "dsl", 4, own))
+    assert "answers on no uplink" not in of.act("10 end")
 
 
 def test_shares_are_those_of_new_flows() -> None:

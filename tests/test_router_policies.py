@@ -239,3 +239,38 @@ def test_who_was_here_lately_keeps_his_uplink(routers: Routers) -> None:
     assert banks() == before
     # the router itself is no client
     assert set(lab.by_isp(connections(lab.router, 60, port=443))) == EVEN
+
+
+HOURS = """\
+rules:
+  - {{match: {{time: "{start}-{end}", protocol: tcp}}, use: lte}}
+"""
+
+
+def test_a_rule_counts_at_its_hours(routers: Routers) -> None:
+    """The next full minute begins them; nobody but the monitor and the clock is involved."""
+    now = time.time()
+    begins = (int(now + 30) // 60 + 1) * 60
+    start, end = (time.strftime("%H:%M", time.gmtime(begins + later)) for later in (0, 5 * 3600))
+    lab = routers(THREE + HOURS.format(start=start, end=end) + FAST, THREE_ISPS)
+    lab.start()
+    lab.router.run("test $(date +%Z) = UTC")
+    both = (lab.lans[0], lab.router)
+    for node in both:
+        assert set(lab.by_isp(connections(node, 60))) == EVEN
+    early = flow(lab.lans[0], "tcp")
+    time.sleep(max(0.0, begins - time.time()) + 1)
+    for node in both:
+        assert lab.by_isp(connections(node, 40)) == {"isp3": 40}
+        assert set(lab.by_isp(connections(node, 60, "udp"))) == EVEN
+    # what runs stays; a reload of the table, and another monitor, change nothing
+    for act in ("reload nib-nftables", "restart nib-monitor", "stop nib-monitor"):
+        lab.router.run(f"systemctl {act}")
+        assert lab.by_isp(connections(lab.lans[0], 40)) == {"isp3": 40}
+    assert lab.isp_of(early.stop().seen[-1]) in lab.isps[:2]
+    # another time zone: there it is another hour
+    lab.router.run("systemctl start nib-monitor")
+    lab.router.run("ln -sf /usr/share/zoneinfo/Pacific/Honolulu /etc/localtime")
+    time.sleep(60 - time.time() % 60 + 1)
+    assert set(lab.by_isp(connections(lab.lans[0], 60))) == EVEN
+    assert "count no more" in lab.router.journal("nib-monitor")

@@ -4,15 +4,16 @@ Nothing here depends on the machine: whether Tailscale runs beside nib, its admi
 """
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from nib.config import Address, Config, Network, Uplink
+from nib.config import Config, Network, Uplink
 from nib.document import Document
 from nib.families import Family
 from nib.peers import PEERS, Peer
 from nib.planner import make_plan
 from nib.problem import Path, Problem, in_order
 from nib.shape import schema
+from nib.targets import Neighbour, Ping, Target, of_family
 
 # Who answers at the addresses that people ask: the operators' own documentation.
 OPERATORS: dict[str, tuple[Network, ...]] = {
@@ -75,16 +76,21 @@ def _tables(document: Document, config: Config) -> Iterator[Problem]:
 def _operators(document: Document, uplink: Uplink) -> Iterator[Problem]:
     path = _written(document, uplink, "targets")
     for family in _families(uplink):
-        operators = {_operator(target) for target in _targets(uplink, family)}
+        targets = of_family(uplink.probe.targets, family)
+        operators = {_operator(target) for target in targets}
         if len(operators) == 1 and (name := operators.pop()):
             sentence = f"every IPv{family} target is {name}'s"
             hint = f"a bad day of {name}'s looks like one of the line: add another operator's"
+            yield Problem(document.place(path), path, sentence, hint)
+        if all(isinstance(one, Ping | Neighbour) and one.address is None for one in targets):
+            sentence = f"the only IPv{family} target is the gateway"
+            hint = "it answers while everything beyond it is dead: add one that is further away"
             yield Problem(document.place(path), path, sentence, hint)
 
 
 def _flapping(document: Document, uplink: Uplink) -> Iterator[Problem]:
     path = _written(document, uplink, "fall")
-    counts = {len(_targets(uplink, family)) for family in _families(uplink)}
+    counts = {len(of_family(uplink.probe.targets, family)) for family in _families(uplink)}
     if uplink.probe.fall == 1 and uplink.probe.quorum in counts:
         sentence = "one lost packet takes the uplink down"
         hint = "with 'fall: 2' or more, or a quorum below the number of targets, it takes several"
@@ -101,13 +107,12 @@ def _families(uplink: Uplink) -> tuple[Family, ...]:
     return (4, 6) if uplink.ipv6 else (4,)
 
 
-def _targets(uplink: Uplink, family: Family) -> list[Address]:
-    return [target for target in uplink.probe.targets if target.version == family]
-
-
-def _operator(target: Address) -> str:
+def _operator(target: Target) -> str:
     """Empty where nobody is known."""
-    return next((n for n, own in OPERATORS.items() if any(target in one for one in own)), "")
+    if target.address is None:
+        return ""
+    address = ip_address(target.address)
+    return next((n for n, own in OPERATORS.items() if any(address in one for one in own)), "")
 
 
 def _names(peers: list[Peer]) -> str:

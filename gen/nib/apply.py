@@ -12,11 +12,12 @@ from nib import fragments, hooks, host, steps
 from nib.changes import Changes, compare, differing, unified
 from nib.config import Config
 from nib.host import DIFFERS, FINE, Refused, Wrong, command, reason
+from nib.hours import minute_of_week
 from nib.plan import Plan, from_json
 from nib.planner import make_plan
 from nib.render import NETWORK, NEWEST_SYSTEMD, UNITS, render
 from nib.router import ETC, Run, forget, look, outdated, sweep, tell, try_out
-from nib.state import render_state
+from nib.state import counting, render_state
 from nib.status import STATUS_FILE, Status
 from nib.status import from_json as status_from_json
 
@@ -65,7 +66,8 @@ def apply(config: Config, *, yes: bool) -> int:
     failed: tuple[str, ...] = ()
     with lock():
         mine = fragments.paths(ETC)
-        changes = compare(render(plan, host.systemd_of(ETC) or NEWEST_SYSTEMD), ETC)
+        files = render(plan, host.systemd_of(ETC) or NEWEST_SYSTEMD)
+        changes = compare(files, ETC, plan.adopted)
         differ = differing(changes)
         sys.stdout.write(unified(changes, ETC))
         sys.stdout.flush()
@@ -73,7 +75,9 @@ def apply(config: Config, *, yes: bool) -> int:
         for line in steps.moved(old, plan):
             tell(line)
         status = _status()
-        state = render_state(plan, steps.carried_over(plan, status))
+        now = time.localtime()
+        minute = minute_of_week(now.tm_wday, now.tm_hour, now.tm_min)
+        state = render_state(plan, steps.carried_over(plan, status), counting(plan, minute))
         remake = try_out(changes, state)
         if differ and not yes and not _confirmed(len(differ)):
             host.say("nothing was changed")
@@ -156,7 +160,8 @@ def _written_since(changes: Changes, since_s: float) -> frozenset[str]:
     """
     paths = [change.path for change in changes if change.new is not None]
     found = set()
-    for path in (*paths, f"{NETWORK}/", f"{UNITS}/"):
+    dropins = (f"{NETWORK}/{path.name}" for path in (ETC / NETWORK).glob("*.network.d"))
+    for path in (*paths, f"{NETWORK}/", f"{UNITS}/", *dropins):
         with suppress(OSError):
             if (ETC / path).lstat().st_ctime > since_s:
                 found.add(path)

@@ -8,14 +8,14 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from nib import claims
+from nib import claims, host
 from nib.host import Refused, Wrong, reason
 from nib.render import FIRST_LINE, NETWORK, UNITS, Files, Link
 
@@ -36,6 +36,11 @@ PLACES = (
     ("nib", "plan.json"),
     ("sysctl.d", "05-nib.conf"),
 )
+
+# Where else networkd reads files, below the root of the system.
+SYSTEM_PLACES = ("run", "usr/local/lib", "usr/lib")
+
+NOTHING: Mapping[str, str] = {}
 
 _READ_LIMIT = 4 << 20  # bytes; what is larger is nobody's .network file and no file of nib's
 
@@ -77,9 +82,10 @@ class _InTheWay(Exception):
 # -- compare -------------------------------------------------------------------------------------
 
 
-def compare(files: Files, out: Path) -> Changes:
+def compare(files: Files, out: Path, adopted: Mapping[str, str] = NOTHING) -> Changes:
     """What writing `files` below `out` would do, sorted by path.
 
+    `adopted` are the devices that files of somebody else's configure and nib adds to.
     Raises Wrong, naming every path at fault, if something of somebody else is in nib's way, and
     Refused if the host does not let nib look.
     """
@@ -93,7 +99,7 @@ def compare(files: Files, out: Path) -> Changes:
             except _InTheWay as problem:
                 problems.append(f"{out / path} {problem}")
         changes += [Change(path, old, None) for path, old in _stale(files, out)]
-        problems += _claimed(files, out)
+        problems += [*_claimed(files, out, adopted), *_lacking(out, adopted)]
     except OSError as problem:
         raise Refused(f"cannot read {problem.filename}: {reason(problem)}") from None
     if problems:
@@ -198,7 +204,9 @@ def _is_nibs(path: str, text: str) -> bool:
 
 
 def _stale(files: Files, out: Path) -> Iterator[tuple[str, Content]]:
-    for place, pattern in PLACES:
+    dropins = [name for name in _names(out / NETWORK) if name.endswith(".network.d")]
+    places = (*PLACES, *((f"{NETWORK}/{name}", "05-nib.conf") for name in dropins))
+    for place, pattern in places:
         for name in _names(out / place):
             path = f"{place}/{name}"
             if path in files or not fnmatchcase(name, pattern):
@@ -222,9 +230,9 @@ def _names(directory: Path) -> list[str]:
         return []
 
 
-def _claimed(files: Files, out: Path) -> Iterator[str]:
-    """Other .network files that would have a device of nib's."""
-    ours = {
+def _claimed(files: Files, out: Path, adopted: Mapping[str, str]) -> Iterator[str]:
+    """Other .network files that would have a device of nib's, or do not go with what it adds."""
+    ours = {**adopted} | {
         device: PurePosixPath(path).name
         for path, text in files.items()
         if path.endswith(".network") and isinstance(text, str)
@@ -240,11 +248,25 @@ def _claimed(files: Files, out: Path) -> Iterator[str]:
         text = _text(path)
         if fnmatchcase(name, "05-nib-*.network") and _is_nibs(name, text):
             continue
-        if why := claims.claim(name, text, ours):
+        for device in (device for device, file in adopted.items() if file == name):
+            yield from (f"{path} {why}" for why in claims.unfit(text, device))
+        others = {device: file for device, file in ours.items() if file != name}
+        if why := claims.claim(name, text, others):
             yield (
-                f"{path} {why}; systemd-networkd takes one file for a device, so remove it or "
-                "move what it says to balance.yaml"
+                f"{path} {why}; systemd-networkd takes one file for a device, so remove it, or "
+                "name it in balance.yaml by 'network'"
             )
+
+
+def _lacking(out: Path, adopted: Mapping[str, str]) -> Iterator[str]:
+    """What is added to a file that is not there has no effect; only a whole system can say so."""
+    if host.systemd_of(out) is None:
+        return
+    root = out.resolve().parent
+    places = [out / NETWORK, *(root / place / "systemd/network" for place in SYSTEM_PLACES)]
+    for device, file in adopted.items():
+        if not any((place / file).is_file() for place in places):
+            yield f"there is no {out / NETWORK / file}, which should configure {device}"
 
 
 # -- show ----------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Which devices a .network file claims: systemd-networkd configures each by one file alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 
@@ -25,6 +25,24 @@ def claim(name: str, text: str, ours: Mapping[str, str]) -> str | None:
             pattern = f"matches {device} by Name={' '.join(names)}" if names else "matches all"
             return f"{pattern} and comes before nib's {own}"
     return None
+
+
+def unfit(text: str, device: str) -> Iterator[str]:
+    """Why another's file is not one to which nib can add what `device` needs."""
+    names, _ = _match_section(text)
+    if names and not _matches(names, False, device):
+        yield f"is not for {device}, though balance.yaml says so"
+    for section, entries in _sections(text):
+        keys = dict(entries)
+        default = keys.get("Destination", "default") in ("default", "0.0.0.0/0", "::/0")
+        if section in ("[Network]", "[Route]") and "Gateway" in keys:
+            if section == "[Network]" or (default and "Table" not in keys):
+                yield (
+                    f"has the default route by {keys['Gateway']}, which would win over every "
+                    "uplink: say the gateway in balance.yaml alone"
+                )
+        elif section in ("[DHCPv4]", "[DHCP]", "[IPv6AcceptRA]") and "RouteTable" in keys:
+            yield f"has RouteTable= in {section}, where nib needs the main table: remove it"
 
 
 def _matches(patterns: list[str], other_keys: bool, device: str) -> bool:
@@ -52,18 +70,8 @@ def _match_section(text: str) -> tuple[list[str], bool]:
     """
     names: list[str] = []
     other_keys = False
-    section = ""
-    seen = False
-    for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
-        if line.startswith(("#", ";")) or not line:
-            continue
-        if line.startswith("["):
-            section = line
-            seen = seen or section == "[Match]"
-            continue
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if section != "[Match]" or not equals:
-            continue
+    found = [entries for section, entries in _sections(text) if section == "[Match]"]
+    for key, value in (entry for entries in found for entry in entries):
         if key != "Name":
             other_keys = other_keys or bool(value)
         elif not value:
@@ -72,4 +80,16 @@ def _match_section(text: str) -> tuple[list[str], bool]:
             inverted = "!" if value.startswith("!") else ""
             words = value.removeprefix("!").split()
             names += [inverted + word.strip("\"'") for word in words]
-    return names, other_keys or not seen
+    return names, other_keys or not found
+
+
+def _sections(text: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The sections of a unit file in their order, as `[Name]` and the keys with their values."""
+    sections: list[tuple[str, list[tuple[str, str]]]] = []
+    for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
+        if line.startswith("["):
+            sections.append((line, []))
+        elif sections and "=" in line and not line.startswith(("#", ";")):
+            key, _, value = (part.strip() for part in line.partition("="))
+            sections[-1][1].append((key, value))
+    return sections

@@ -167,7 +167,7 @@ def _out(
     from nib.render import NEWEST_SYSTEMD, render  # noqa: PLC0415
 
     systemd = systemd or host.systemd_of(out) or NEWEST_SYSTEMD
-    changes = compare(render(plan, systemd, paths), out)
+    changes = compare(render(plan, systemd, paths), out, plan.adopted)
     if check:
         host.say(f"{PROGRAM}: {name} is fine, and nothing is in its way in {out}")
         return FINE

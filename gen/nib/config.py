@@ -16,6 +16,9 @@ from ipaddress import (
     IPv6Network,
 )
 
+from nib.hours import Spans
+from nib.targets import Target
+
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
@@ -72,7 +75,7 @@ class Probe:
     `targets` has some of each family: those of the defaults, where the user named none.
     """
 
-    targets: tuple[Address, ...]
+    targets: tuple[Target, ...]
     interval_ms: int
     timeout_ms: int
     quorum: int
@@ -87,10 +90,20 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """What a line carries, in bits a second."""
+
+    down_bits: int
+    up_bits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """A way out.  A gateway is None where a lease, an announcement or the device itself says it.
 
-    `ipv6`: this family may leave here, masqueraded.
+    `ipv6`: this family may leave here, masqueraded.  `budget_bytes`: what its probes may cost in
+    30 days, None where that does not matter.  `network`: the user's file for the device, if nib
+    only adds to it.
     """
 
     name: str
@@ -102,9 +115,22 @@ class Uplink:
     weight: int
     tier: int
     pinned_id: int | None
+    network: str | None
     mtu: int | None
+    bandwidth: Bandwidth | None
+    budget_bytes: int | None
     probe: Probe
     origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpServer:
+    """Leases for clients: from the router's address `server`, of the addresses of `pool`."""
+
+    server: IPv4Interface
+    pool: tuple[IPv4Address, IPv4Address]
+    dns: tuple[IPv4Address, ...]
+    lease_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +144,9 @@ class Lan:
     device: str
     address: Static | External
     ipv6: bool
+    network: str | None
+    mtu: int | None
+    dhcp_server: DhcpServer | None
     origin: Origin
 
 
@@ -161,6 +190,14 @@ class Addresses:
 
 
 @dataclass(frozen=True, slots=True)
+class Hours:
+    """Minutes of the week, from Monday 00:00 local time on, and what the user wrote for them."""
+
+    spans: Spans
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """What a flow must be like.  What is empty or None says nothing; all the rest must fit.
 
@@ -175,6 +212,7 @@ class Match:
     lans: tuple[str, ...]
     dscp: tuple[int, ...]
     user: str | int | None
+    time: Hours | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Literal
 from nib import config
 from nib.config import Addresses, Config, Mode, Span, Uplink
 from nib.families import Family
+from nib.hours import Hours, Spans
 from nib.plan import AddressSet, FlowRule, Lan, Policy, Share, Sticky
 
 DEFAULT = "default"
@@ -114,6 +115,19 @@ def sets(conf: Config, ipv6: bool) -> tuple[AddressSet, ...]:
     )
 
 
+def hours(conf: Config) -> tuple[Hours, ...]:
+    """Those of the rules, the same ones once."""
+    return tuple(_named(conf).values())
+
+
+def _named(conf: Config) -> dict[Spans, Hours]:
+    times = {rule.match.time.spans: rule.match.time.text for rule in conf.rules if rule.match.time}
+    return {
+        spans: Hours(f"hours_{number}", spans, text)
+        for number, (spans, text) in enumerate(times.items(), start=1)
+    }
+
+
 def rules(conf: Config, lans: Iterable[Lan], ipv6: bool) -> tuple[FlowRule, ...]:
     """The rules as lines of one family each.
 
@@ -152,6 +166,7 @@ def _lines(
             dport=_ports(match.dport),
             dscp=match.dscp,
             user=match.user,
+            hours=_named(conf)[match.time.spans].name if match.time else None,
             origin=str(rule.origin),
         )
 

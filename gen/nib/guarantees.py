@@ -4,22 +4,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from nib.budget import MONTH_MS, turn_bytes
 from nib.families import Family
-from nib.plan import (
-    BURST_MS,
-    LEAST_PATIENCE_MS,
-    PROBE_PAYLOAD_BYTES,
-    Plan,
-    Policy,
-    Probe,
-    Uplink,
-)
+from nib.plan import Plan, Policy, Uplink
+from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
 from nib.state import carriers, everything
-
-MONTH_MS = 30 * 86400 * 1000
-
-# An ICMP echo request in IPv4 (RFC 791) and in IPv6 (RFC 8200), without what the link adds.
-PACKET_BYTES = {4: 20 + 8 + PROBE_PAYLOAD_BYTES, 6: 40 + 8 + PROBE_PAYLOAD_BYTES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +18,9 @@ class Guarantee:
     `detection_ms`: from a silent failure to the flip on a line that answers within 66 ms; a lost
     carrier is seen at once.  `detection_worst_ms`: the same on a line as slow as `timeout` allows,
     or by which something still comes in.  `return_ms`: from the first packet that comes through
-    again to new flows.  `probe_bytes`: questions and answers in 30 days.  Without it new flows of
-    the default policy go to `carriers`, and what `stops` cannot work at all until it is back.
+    again to new flows.  `probe_bytes`: questions and answers in 30 days; `budget_bytes`: what a
+    metered line has for them.  Without the uplink new flows of the default policy go to `carriers`,
+    and what `stops` cannot work at all until it is back.
     """
 
     uplink: str
@@ -38,6 +28,7 @@ class Guarantee:
     detection_worst_ms: int
     return_ms: int
     probe_bytes: int
+    budget_bytes: int | None
     carriers: tuple[str, ...]
     stops: tuple[str, ...]
 
@@ -55,6 +46,7 @@ def _guarantee(plan: Plan, uplink: Uplink) -> Guarantee:
         detection_worst_ms=_detection_ms(uplink.probe, uplink.probe.timeout_ms),
         return_ms=_worst_return_ms(uplink.probe),
         probe_bytes=_probe_bytes(uplink),
+        budget_bytes=uplink.budget_bytes,
         carriers=tuple(share.uplink for share in carriers(plan.policies[0], others)),
         stops=tuple(_stops(plan, uplink)),
     )
@@ -82,8 +74,12 @@ def _worst_return_ms(probe: Probe) -> int:
 
 def _probe_bytes(uplink: Uplink) -> int:
     """As if every question were answered, and IPv6 there wherever it may be."""
-    asked = sum(PACKET_BYTES[family] for family in uplink.families)
-    return 2 * asked * MONTH_MS // uplink.probe.interval_ms
+    """As if every question were answered, and IPv6 there wherever it may be.
+
+    While the uplink is up, that is: bursts, and what is asked of one that is down, come on top.
+    """
+    probe = uplink.probe
+    return turn_bytes(probe.targets, uplink.families) * MONTH_MS // probe.interval_ms
 
 
 def _stops(plan: Plan, gone: Uplink) -> Iterator[str]:

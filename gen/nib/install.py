@@ -169,6 +169,9 @@ def _forget(changes: Changes, out: Path) -> None:
     for change in changes:
         with suppress(OSError):
             _beside(out / change.path, OLD).unlink(missing_ok=True)
+        if change.new is None and change.path.endswith(".d/05-nib.conf"):
+            with suppress(OSError):  # something else is in it
+                (out / change.path).parent.rmdir()
 
 
 def _sync_directory(directory: Path) -> None:

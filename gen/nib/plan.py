@@ -5,11 +5,15 @@
 
 import json
 from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Literal, NewType
 
 from nib import codec
 from nib.families import Family
+from nib.hours import Hours
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
+from nib.probe import Probe
+from nib.targets import Target, of_family
 
 Mark = NewType("Mark", int)
 Table = NewType("Table", int)
@@ -20,14 +24,6 @@ VERSION = 1
 GENERATED_BY = "nib-gen from balance.yaml. Do not edit."
 
 STATE_DIRECTORY = "/run/nib"
-
-# What an echo request carries.
-PROBE_PAYLOAD_BYTES = 8
-
-# From one round of a burst of probes to the next; and how long an answer may take at least, however
-# fast they came: routers and targets answer pings when they have nothing better to do.
-BURST_MS = 100
-LEAST_PATIENCE_MS = 100
 
 # Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
 PROTOCOL = 110
@@ -49,34 +45,11 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """More than `down` takes an uplink down, less than `up` lets it return; between, it stays."""
+class Bandwidth:
+    """What a line carries, in bits a second."""
 
-    down: int
-    up: int
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What the monitor asks on an uplink; times in milliseconds.
-
-    `damping_ms` is the half life of the penalty for going down, `canary_ms` how long a returned
-    uplink has less than its share; 0 means none.  `loss` is in percent, `rtt` and `jitter` are in
-    milliseconds.
-    """
-
-    targets: tuple[str, ...]
-    interval_ms: int
-    timeout_ms: int
-    quorum: int
-    fall: int
-    rise: int
-    hold_down_ms: int
-    damping_ms: int = 0
-    canary_ms: int = 0
-    loss: Limits | None = None
-    rtt: Limits | None = None
-    jitter: Limits | None = None
+    down_bits: int
+    up_bits: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +58,8 @@ class Uplink:
 
     `addresses` and the probe's targets are of all its `families`.  `address_priority` is that of
     the ip rules `from ADDRESS`: the static ones are among the plan's rules, the monitor keeps
-    those of addresses that come and go.
+    those of addresses that come and go.  `budget_bytes` is what probes may cost in 30 days: the
+    probe's interval is long enough for it.
     """
 
     name: str
@@ -102,7 +76,10 @@ class Uplink:
     table: Table
     metric: int
     address_priority: Priority
+    network: str | None
     mtu: int | None
+    bandwidth: Bandwidth | None
+    budget_bytes: int | None
     probe: Probe
     origin: str
 
@@ -114,13 +91,37 @@ class Uplink:
         """The static addresses of one family but the first, which is the source of what leaves."""
         return tuple(address.partition("/")[0] for address in self.addresses_of(family)[1:])
 
-    def targets_of(self, family: Family) -> tuple[str, ...]:
+    def targets_of(self, family: Family) -> tuple[Target, ...]:
         """What is asked in one family."""
-        return _of(family, self.probe.targets)
+        return of_family(self.probe.targets, family)
 
     def optional(self, family: Family) -> bool:
         """Nobody asked for the family: without address or gateway it is absent, not broken."""
         return family == 6 and not self.addresses_of(6) and self.gateway6 is None
+
+
+@dataclass(frozen=True, slots=True)
+class DhcpServer:
+    """Leases of a lan: `pool_size` addresses, `pool_offset` after that of the network.
+
+    `address` is the router's own there, with its prefix length.
+    """
+
+    address: str
+    pool_offset: int
+    pool_size: int
+    dns: tuple[str, ...]
+    lease_s: int
+
+    @property
+    def first(self) -> IPv4Address:
+        """The lowest address that is leased."""
+        return IPv4Interface(self.address).network[self.pool_offset]
+
+    @property
+    def last(self) -> IPv4Address:
+        """The highest."""
+        return IPv4Interface(self.address).network[self.pool_offset + self.pool_size - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,9 @@ class Lan:
     addresses: tuple[str, ...]
     announced: tuple[str, ...]
     link_local: bool
+    network: str | None
+    mtu: int | None
+    dhcp_server: DhcpServer | None
     policy: str
     origin: str
 
@@ -217,7 +221,8 @@ class FlowRule:
     """A line that sends new flows of one family to a policy; `default` is where others go.
 
     What is empty says nothing, all the rest must fit: devices that the flow comes in by, addresses
-    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user.
+    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user;
+    `hours` is the name of some.
     """
 
     family: Family
@@ -232,6 +237,7 @@ class FlowRule:
     dport: tuple[str, ...]
     dscp: tuple[int, ...]
     user: str | int | None
+    hours: str | None
     origin: str
 
 
@@ -253,6 +259,7 @@ class Plan:
     balance_table: Table
     policies: tuple[Policy, ...]
     sets: tuple[AddressSet, ...]
+    hours: tuple[Hours, ...]
     flow_rules: tuple[FlowRule, ...]
     modems: tuple[Modem, ...]
     netdevs: tuple[Netdev, ...]
@@ -309,6 +316,12 @@ class Plan:
     def masqueraded_families(self) -> tuple[Family, ...]:
         """The families of the routes that are masqueraded."""
         return tuple(sorted({route.family for route in self.routes if route.masquerade}))
+
+    @property
+    def adopted(self) -> dict[str, str]:
+        """The devices that files of the user's own configure, which nib adds to: their names."""
+        owners: tuple[Uplink | Lan, ...] = (*self.uplinks, *self.lans)
+        return {owner.device: owner.network for owner in owners if owner.network}
 
     @property
     def further_addresses(self) -> tuple[tuple[Uplink, Family, tuple[str, ...]], ...]:

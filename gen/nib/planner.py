@@ -10,28 +10,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 
-from nib import config, flows
+from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.families import Family
+from nib.hours import Hours
 from nib.passages import Allow, Firewall
 from nib.plan import (
     GENERATED_BY,
     STATE_DIRECTORY,
     VERSION,
+    Bandwidth,
+    DhcpServer,
     Kind,
     Lan,
-    Limits,
     Mark,
     Marks,
     Plan,
     Policy,
     Priority,
-    Probe,
     Rule,
     Table,
     Uplink,
 )
 from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
+from nib.probe import Limits, Probe
+from nib.targets import family_of
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -66,7 +69,7 @@ def make_plan(conf: Config) -> Plan:
     ids = assign_ids(
         {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
     )
-    policies = flows.policies(conf)
+    policies, hours = flows.policies(conf), flows.hours(conf)
     tiers = [tier for policy in policies for tier in policy.tiers]
     beside = {share.uplink for tier in tiers if len(tier) > 1 for share in tier}
     uplinks = tuple(
@@ -85,13 +88,14 @@ def make_plan(conf: Config) -> Plan:
         balance_table=BALANCE_TABLE,
         policies=policies,
         sets=flows.sets(conf, ipv6),
+        hours=hours,
         flow_rules=flows.rules(conf, lans, ipv6),
         modems=modems(conf),
         netdevs=netdevs(conf),
         routes=routes(conf),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
-        state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies)}.nft",
+        state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
     )
 
 
@@ -163,6 +167,9 @@ def _uplink(
     families: tuple[Family, ...] = (4, 6) if uplink.ipv6 else (4,)
     shift = (marks.mask & -marks.mask).bit_length() - 1
     probe = uplink.probe
+    targets = tuple(t for t in probe.targets if family_of(t) in (*families, None))
+    asked_bytes = budget.turn_bytes(targets, families)
+    least_ms = budget.least_interval_ms(asked_bytes, uplink.budget_bytes)
     return Uplink(
         name=uplink.name,
         id=number,
@@ -178,10 +185,13 @@ def _uplink(
         table=Table(BALANCE_TABLE + number),
         metric=_metric(uplink, number, mode),
         address_priority=Priority(ADDRESS_BASE + number),
+        network=uplink.network,
         mtu=uplink.mtu,
+        bandwidth=_bandwidth(uplink),
+        budget_bytes=uplink.budget_bytes,
         probe=Probe(
-            targets=tuple(str(target) for target in probe.targets if target.version in families),
-            interval_ms=probe.interval_ms,
+            targets=targets,
+            interval_ms=max(probe.interval_ms, least_ms),
             timeout_ms=probe.timeout_ms,
             quorum=probe.quorum,
             fall=probe.fall,
@@ -201,6 +211,11 @@ def _limits(limits: config.Limits | None) -> Limits | None:
     return Limits(limits.down, limits.up) if limits else None
 
 
+def _bandwidth(uplink: config.Uplink) -> Bandwidth | None:
+    given = uplink.bandwidth
+    return Bandwidth(given.down_bits, given.up_bits) if given else None
+
+
 def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
     """`ipv6`: some uplink has it.  A static lan has it by its address, others perhaps have."""
     interfaces = lan.address.addresses if isinstance(lan.address, Static) else ()
@@ -213,8 +228,25 @@ def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
         addresses=tuple(str(interface) for interface in interfaces),
         announced=tuple(announced),
         link_local=lan.ipv6,
+        network=lan.network,
+        mtu=lan.mtu,
+        dhcp_server=_dhcp_server(lan),
         policy=policy,
         origin=str(lan.origin),
+    )
+
+
+def _dhcp_server(lan: config.Lan) -> DhcpServer | None:
+    server = lan.dhcp_server
+    if server is None:
+        return None
+    first, last = map(int, server.pool)
+    return DhcpServer(
+        address=str(server.server),
+        pool_offset=first - int(server.server.network.network_address),
+        pool_size=last - first + 1,
+        dns=tuple(str(address) for address in server.dns),
+        lease_s=server.lease_s,
     )
 
 
@@ -321,11 +353,17 @@ def _firewall(conf: Config) -> Firewall:
     return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(sorted(pairs)))
 
 
-def _fingerprint(marks: Marks, uplinks: Iterable[Uplink], policies: Iterable[Policy]) -> str:
+def _fingerprint(
+    marks: Marks,
+    uplinks: Iterable[Uplink],
+    policies: Iterable[Policy],
+    hours: Iterable[Hours],
+) -> str:
     """What the names and numbers in the monitor's state depend on, in 8 hex digits."""
     facts = (
         marks.mask,
         [(u.name, u.id, u.device, u.families) for u in uplinks],
         [(policy.name, policy.when_down, policy.sticky is not None) for policy in policies],
+        *([one.name, one.spans] for one in hours),
     )
     return hashlib.blake2s(json.dumps(facts).encode(), digest_size=4).hexdigest()

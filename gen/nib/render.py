@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nib import plan as plans
 from nib.paths import DEBIAN, Paths
-from nib.plan import Plan
+from nib.plan import Lan, Plan, Uplink
 from nib.runs import runs
 from nib.state import everything, render_state
 
@@ -75,7 +75,7 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
             "networkd/port.network.j2", device=port
         )
     for uplink in plan.uplinks:
-        files[f"{NETWORK}/05-nib-{uplink.name}.network"] = fill(
+        files[_place(uplink)] = fill(
             "networkd/uplink.network.j2",
             uplink=uplink,
             rules=[rule for rule in plan.rules if rule.device == uplink.device],
@@ -89,12 +89,19 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
             )
     for lan in plan.lans:
         if lan.addresses:
-            files[f"{NETWORK}/05-nib-{lan.name}.network"] = fill(
+            files[_place(lan)] = fill(
                 "networkd/lan.network.j2",
                 lan=lan,
                 routes=[route for route in plan.routes if route.device == lan.device],
             )
     return dict(sorted(files.items()))
+
+
+def _place(owner: Uplink | Lan) -> str:
+    """A file of nib's own, or one that adds to the user's."""
+    if owner.network is None:
+        return f"{NETWORK}/05-nib-{owner.name}.network"
+    return f"{NETWORK}/{owner.network}.d/05-nib.conf"
 
 
 def manifest(files: Files) -> str:

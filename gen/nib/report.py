@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from nib.columns import columns, duration
 from nib.families import Family
 from nib.guarantees import Guarantee, guarantees
 from nib.passages import Allow, Forward, Limit
@@ -17,6 +18,7 @@ def plan_report(plan: Plan) -> str:
     """What the plan says, for a person; ends with a newline."""
     sections = [
         ("uplinks", _uplinks(plan)),
+        *([("lines", _lines(plan))] if any(u.bandwidth for u in plan.uplinks) else []),
         ("lans", _lans(plan)),
         ("forwarding", _forwarding(plan)),
         *([("policies", _policies(plan))] if len(plan.policies) > 1 or plan.flow_rules else []),
@@ -24,6 +26,7 @@ def plan_report(plan: Plan) -> str:
         ("firewall", _firewall(plan)),
         *([("forwards", _forwards(plan))] if plan.firewall and plan.firewall.forwards else []),
         *([("made by nib", _netdevs(plan))] if plan.netdevs else []),
+        *([("added to files of yours", _adopted(plan))] if plan.adopted else []),
         *([("routes", _routes(plan))] if plan.routes else []),
         *([("modems", _modems(plan))] if plan.modems else []),
         ("probes", _probes(plan)),
@@ -87,10 +90,24 @@ def _lans(plan: Plan) -> str:
             lan.device,
             _families(lan.families),
             ", ".join(lan.addresses) or _ADDRESS["external"],
+            f"leases {dhcp.first} to {dhcp.last}" if (dhcp := lan.dhcp_server) else "",
         )
         for lan in plan.lans
     ]
-    return columns(("name", "device", "ip", "address"), rows) if rows else "none\n"
+    return columns(("name", "device", "ip", "address", ""), rows) if rows else "none\n"
+
+
+def _lines(plan: Plan) -> str:
+    rows = [
+        (uplink.name, _speed(line.down_bits), _speed(line.up_bits))
+        for uplink in plan.uplinks
+        if (line := uplink.bandwidth)
+    ]
+    return columns(("uplink", "down", "up"), rows)
+
+
+def _adopted(plan: Plan) -> str:
+    return columns((), [(device, f"by {file}.d") for device, file in plan.adopted.items()])
 
 
 def _netdevs(plan: Plan) -> str:
@@ -160,6 +177,8 @@ def _match(plan: Plan, rules: Sequence[FlowRule]) -> Iterator[str]:
     first = rules[0]
     if first.devices:
         yield f"lan {', '.join(names[d] for d in _distinct(r.devices for r in rules))}"
+    if first.hours:
+        yield next(hours.text for hours in plan.hours if hours.name == first.hours)
     if first.user is not None:
         yield f"user {first.user}"
     if first.protocols:
@@ -269,14 +288,15 @@ def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
     probe = uplink.probe
     return (
         uplink.name,
-        ", ".join(probe.targets),
+        ", ".join(map(str, probe.targets)),
         _seconds(probe.interval_ms),
         _seconds(probe.timeout_ms),
         f"{probe.quorum} of {len(uplink.targets_of(4))}",
         _seconds(guarantee.detection_ms),
         _seconds(guarantee.detection_worst_ms),
         _seconds(guarantee.return_ms),
-        _data(guarantee.probe_bytes),
+        _data(guarantee.probe_bytes)
+        + (f" of {_data(uplink.budget_bytes)}" if uplink.budget_bytes else ""),
     )
 
 
@@ -346,36 +366,16 @@ def is_down(status: Status) -> bool:
 # -- text ----------------------------------------------------------------------------------------
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns, two spaces apart; ends with a newline unless there is nothing."""
-    lines = [head, *rows] if head else list(rows)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        + "\n"
-        for line in lines
-    )
-
-
-def duration(seconds: float) -> str:
-    """A span as people say it, by its two largest units: `2 d 3 h`, `40 s`."""
-    whole = int(seconds)
-    parts = [
-        (whole // 86400, "d"),
-        (whole // 3600 % 24, "h"),
-        (whole // 60 % 60, "min"),
-        (whole % 60, "s"),
-    ]
-    first = next((index for index, (count, _) in enumerate(parts) if count), 3)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
-
-
 def _seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:g} s"
 
 
 def _data(count: int) -> str:
     return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+def _speed(bits: int) -> str:
+    return f"{bits / 1e6:g} Mbit/s"
 
 
 def _percent(part: float) -> str:

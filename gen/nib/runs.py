@@ -28,7 +28,14 @@ def runs(rules: Iterable[FlowRule]) -> tuple[Run, ...]:
 
 
 def _thing(rule: FlowRule) -> Thing | None:
-    if rule.source_set or rule.destination_set or rule.sport or rule.dscp or rule.user is not None:
+    if (
+        rule.hours
+        or rule.source_set
+        or rule.destination_set
+        or rule.sport
+        or rule.dscp
+        or rule.user is not None
+    ):
         return None
     asked: list[Thing] = []
     asked += ["devices"] if rule.devices else []

@@ -17,11 +17,7 @@ from nib.document import Document, Path, Problem, shown
 # Words of the configuration that are fixed but not built; `*` is any name or index.
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"notify", "ipv6"}),
-    ("uplinks", "*"): frozenset({"bandwidth", "metered"}),
-    ("lans", "*"): frozenset({"dhcp_server", "mtu"}),
-    ("rules", "*", "match"): frozenset({"time"}),
 }
-_LATER_TARGETS = ("tcp", "dns", "http", "ping", "arp", "command")
 
 # What other programs call a thing, where the spelling is too far from ours for a near miss.
 _SYNONYMS = {
@@ -181,10 +177,6 @@ def _general(path: Path) -> Path:
 def _wrong_type(document: Document, path: Path, value: Any, details: dict[str, Any]) -> Problem:
     place = document.place(path)
     types = details["type"] if isinstance(details["type"], list) else [details["type"]]
-    if "targets" in path[-2:-1] and isinstance(value, dict):
-        kind = next((f"'{key}'" for key in value if key in _LATER_TARGETS), "such")
-        hint = "for now a target is an IP address"
-        return Problem(place, path, f"{kind} targets are not supported yet", hint)
     must = details.get("errorMessage") or details.get("patternErrorMessage")
     if not must:
         must = "must be " + " or ".join(_TYPES[kind] for kind in types)
@@ -230,6 +222,11 @@ def _pattern_hint(value: str, pattern: str) -> str:
     if "minute" in pattern and (short := re.fullmatch(r"([1-9][0-9]*) ?/ ?([smhd])[a-z]*", value)):
         unit = {"s": "second", "m": "minute", "h": "hour", "d": "day"}[short[2]]
         return f"did you mean '{short[1]}/{unit}'?"
+    if units := re.search(r"\((k\w+)\|(M\w+)\|(G\w+)\)", pattern):
+        folded = {one.lower(): one for one in units.groups()}
+        given = re.fullmatch(r"([1-9][0-9]{0,8}) *([a-zA-Z]+)", value)
+        if given and given[2].lower() in folded:
+            return f"write {given[1]}{folded[given[2].lower()]}"
     if "ms" in pattern and (spaced := re.fullmatch(r"([0-9]+)\s+(ms|s|m|h)", value)):
         return f"write {spaced[1]}{spaced[2]}, without the space"
     if "ms" in pattern and re.fullmatch(r"[0-9]+", value):
@@ -248,6 +245,8 @@ def _prune(data: Any, error: ValidationError) -> None:
         holder = data
         for step in path:
             holder = holder[step]
+            if holder is None:
+                return
         rules: Any = error.schema
         for key in [key for key in holder if key not in rules["properties"]]:
             del holder[key]

@@ -1,8 +1,8 @@
-"""The run-time state of the nft table: which uplinks are alive, and how new flows are spread.
+"""The run-time state of the nft table: who is alive, how new flows are spread, what hours it is.
 
-`nib-gen` ends the ruleset with this text for "every uplink alive"; the monitor renders it again for
-what it knows and sends it alone.  One text, two senders.  Each map is flushed and filled anew in
-one transaction, so the text may be sent at any time, any number of times.
+`nib-gen` ends the ruleset with this text for "every uplink alive, no hours"; the monitor renders it
+again for what it knows and sends it alone.  One text, two senders.  Each map is flushed and filled
+anew in one transaction, so the text may be sent at any time, any number of times.
 """
 
 from collections.abc import Iterable, Mapping
@@ -57,8 +57,15 @@ def slots(shares: Iterable[Share]) -> list[tuple[int, int, str]]:
     return ranges
 
 
-def render_state(plan: Plan, live: Live, easing: Easing = EVENLY) -> str:
-    """The nft commands that make `live` true.
+def counting(plan: Plan, minute: int) -> frozenset[str]:
+    """The names of the hours that a minute of the week is in: their rules count."""
+    return frozenset(hours.name for hours in plan.hours if hours.hold(minute))
+
+
+def render_state(
+    plan: Plan, live: Live, hours: frozenset[str] = frozenset(), easing: Easing = EVENLY
+) -> str:
+    """The nft commands that make `live` true, spread by `easing`, and the rules of `hours` count.
 
     Of a policy none of whose uplinks is alive: the map is empty, and what stands behind it in the
     policy's chain decides; or, where there is nothing better, it is spread as if all were alive.
@@ -101,6 +108,10 @@ def render_state(plan: Plan, live: Live, easing: Easing = EVENLY) -> str:
             if policy.sticky:
                 marks = [f"{plan.uplink(u).mark:#010x} : goto {chain}" for u, chain in to.items()]
                 lines += _refill(f"stay_{policy.name}{family}", marks)
+    for one in plan.hours:
+        lines.append(f"flush set inet nib {one.name}")
+        if one.name in hours:
+            lines.append(f"add element inet nib {one.name} {{ ipv4, ipv6 }}")
     return "\n".join(lines) + "\n"
 
 

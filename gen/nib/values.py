@@ -14,9 +14,11 @@ from ipaddress import (
 
 from nib.config import Address, Interface, Network, Span
 from nib.problem import shown
-from nib.shape import listed, near, schema
+from nib.shape import listed, near
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+
+_PREFIXES = {"k": 10**3, "M": 10**6, "G": 10**9}
 
 # IFNAMSIZ is 16 with the ending NUL.
 _DEVICE_BYTES = 15
@@ -62,6 +64,12 @@ def percentage(text: str) -> int:
     if not 1 <= value <= 100:
         raise Wrong(f"must be between 1% and 100%, not {shown(text)}")
     return value
+
+
+def scaled(text: str) -> int:
+    """Bytes of `20MB`, bits a second of `50Mbit`: a text that fits the schema's pattern."""
+    number = text.rstrip("kMGBbit")
+    return int(number) * _PREFIXES[text[len(number)]]
 
 
 def device(text: str) -> str:
@@ -252,21 +260,6 @@ def user(value: int | str) -> int | str:
         hint = f"write {value}, without quotes" if re.fullmatch("[0-9]{1,9}", value) else ""
         raise Wrong(f"{shown(value)} cannot be the name of a user", hint)
     return value if isinstance(value, str) else int(value)
-
-
-def by_family(targets: Iterable[Address | None]) -> list[list[Address]]:
-    """Those of IPv4, those of IPv6, without what has none."""
-    known = [target for target in targets if target]
-    return [of for v in (4, 6) if (of := [one for one in known if one.version == v])]
-
-
-def with_defaults(targets: Iterable[Address]) -> tuple[Address, ...]:
-    """The targets, and the default ones of a family that has none."""
-    named = tuple(targets)
-    versions = {target.version for target in named}
-    defaults = schema()["$defs"]["probe"]["properties"]["targets"]["default"]
-    usual = [address(text) for text in defaults]
-    return (*named, *(target for target in usual if target.version not in versions))
 
 
 def port_range(value: int | str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Who lives at the ends: the internet, and the clients on the LANs."""
 
 import json
+from pathlib import Path
 
 from lab.node import Holder, Node
 from lab.router import Router
@@ -13,6 +14,8 @@ INTERNET6 = "2001:db8:ffff::10"
 TARGETS = ("203.0.113.53", "203.0.113.54", "203.0.113.55")
 PUBLIC = ("1.1.1.1", "8.8.8.8", "9.9.9.9")
 PUBLIC6 = ("2606:4700:4700::1111", "2620:fe::fe", "2001:4860:4860::8888")
+
+TELL_LEASE = Path(__file__).with_name("tell-lease")
 
 TCP_PORT = 8080
 UDP_PORT = 8081
@@ -95,6 +98,18 @@ class Lan(Node):
         address = f"{self._subnet}.{last}"
         self.run(f"ip address add {address}/24 dev eth0")
         return address
+
+    def lease(self) -> dict[str, str]:
+        """Give up the client's own address and ask for one, as any machine does; what was told.
+
+        Its keys are those of udhcpc: `ip`, `mask`, `router`, `dns`, `lease` and the like.
+        """
+        self.run("ip address flush dev eth0")
+        said = self.run(f"busybox udhcpc -i eth0 -f -n -q -t 10 -T 1 -s {TELL_LEASE}")
+        told = dict(line.partition("=")[::2] for line in said.splitlines() if "=" in line)
+        self.run(f"ip address add {told['ip']}/{told['mask']} dev eth0")
+        self.run(f"ip route add default via {told['router']}")
+        return told
 
     def use_ipv6(self) -> str:
         """Give the client a static IPv6 address and a default route; the address."""

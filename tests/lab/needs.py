@@ -6,6 +6,7 @@ import shutil
 from lab.image import cache, recipe
 
 TOOLS = {
+    "busybox": "busybox",
     "dnsmasq": "dnsmasq-base",
     "ip": "iproute2",
     "nft": "nftables",

@@ -7,6 +7,7 @@ from nib import values
 from nib.check.firewall import read_firewall
 from nib.check.modems import read_modems
 from nib.check.netdevs import read_netdevs
+from nib.check.networks import check_networks
 from nib.check.policies import read_policies, read_rules
 from nib.check.probes import check_common
 from nib.check.reach import check_reach
@@ -43,6 +44,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     forwarding = _forwarding(reader, tuple(uplinks), tuple(lans))
     done_uplinks = tuple(uplink for uplink in made_uplinks if uplink)
     done_lans = tuple(lan for lan in made_lans if lan)
+    check_networks(reader)
     netdevs = read_netdevs(reader)
     modems = read_modems(reader, forwarding, tuple(lans))
     routes = read_routes(reader, done_uplinks, done_lans)

@@ -5,6 +5,7 @@ from typing import Any
 
 from nib import values
 from nib.check.conflicts import RESERVED
+from nib.check.hours import read_hours
 from nib.check.reader import Reader, some
 from nib.config import Addresses, AddressSet, Match, Origin, Policy, Rule, Sticky
 from nib.document import Path, dotted, shown
@@ -111,6 +112,7 @@ def _match(
         lans=tuple(dict.fromkeys(reader.each((*path, "lan"), lan, match.get("lan")))),
         dscp=tuple(sorted(set(reader.each((*path, "dscp"), values.dscp, match.get("dscp"))))),
         user=user,
+        time=read_hours(reader, (*path, "time"), match.get("time")),
     )
 
 

@@ -5,8 +5,13 @@ from typing import Any
 
 from nib import values
 from nib.check.reader import Reader, count
-from nib.config import Address, Limits, Probe
+from nib.check.targets import read_target, with_defaults
+from nib.config import Limits, Probe
 from nib.document import Path
+from nib.families import Family
+from nib.targets import Target, family_of, of_family
+
+_FAMILIES: tuple[Family, ...] = (4, 6)
 
 TIMES = {
     "interval": ("100ms", "1h"),
@@ -28,17 +33,21 @@ def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None
     times, targets = _asking(reader, path, probe)
     limits = {key: _limits(reader, path(key), probe.get(key)) for key in LIMITS}
     quorum = int(probe.get("quorum", 1))
-    few = min(values.by_family(targets), key=len, default=[])
+    named = tuple(target for target in targets if target)
+    # a family that has only the gateway or a program asks all it has
+    known = {family_of(target) for target in named}
+    sides = [(f, of_family(named, f)) for f in _FAMILIES if f in known or known == {None}]
+    family, few = min(sides, key=lambda side: len(side[1]), default=(4, ()))
     if quorum > len(few) > 0:
         own_targets = path("targets")[0] == "uplinks" and path("quorum")[0] == "probe"
-        kind = "target" if len(few) == len(targets) else f"IPv{few[0].version} target"
+        kind = "target" if len(few) == len(targets) else f"IPv{family} target"
         sentence = f"a quorum of {quorum} cannot be reached with {count(few, kind)}"
         hint = "lower the quorum or add targets"
         reader.say(path("targets" if own_targets else "quorum"), sentence, hint)
     if not times or not targets:
         return None
     return Probe(
-        targets=values.with_defaults(target for target in targets if target),
+        targets=with_defaults(named),
         interval_ms=times["interval"],
         timeout_ms=times["timeout"],
         quorum=quorum,
@@ -63,7 +72,7 @@ def check_common(reader: Reader) -> None:
 
 def _asking(
     reader: Reader, path: Callable[[str], Path], probe: dict[str, Any]
-) -> tuple[dict[str, int], list[Address | None]]:
+) -> tuple[dict[str, int], list[Target | None]]:
     """Times, none if one is wrong, and targets; `path` says where a key of `probe` stands."""
 
     def time(key: str) -> int | None:
@@ -74,7 +83,7 @@ def _asking(
 
     where = path("targets")
     texts = probe.get("targets") or []
-    targets = [_target(reader, (*where, i), text) for i, text in enumerate(texts)]
+    targets = [read_target(reader, (*where, i), text) for i, text in enumerate(texts)]
     for i, target in enumerate(targets):
         if target and target in targets[:i]:
             reader.say((*where, i), f"the target {target} is given twice")
@@ -102,13 +111,3 @@ def _limits(reader: Reader, path: Path, given: dict[str, Any] | None) -> Limits 
         reader.say((*path, "up"), sentence, f"choose 'up' less than {given['down']}")
         return None
     return Limits(down, up)
-
-
-def _target(reader: Reader, path: Path, text: Any) -> Address | None:
-    if text in ("gateway", "ping", "arp"):
-        reader.say(path, f"the target '{text}' is not supported yet", "write an IP address")
-        return None
-    target = reader.attempt(path, values.address, text)
-    if target:
-        reader.facts.targets.append((path if path in reader.document.values else None, target))
-    return target

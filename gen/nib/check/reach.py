@@ -51,7 +51,7 @@ def _ways(reader: Reader, config: Config, path: Path, rule: Rule, reach: "Reach"
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """All flows that a rule matches: None is any; addresses and ports as numbers."""
+    """All flows that a rule matches: None is any; addresses, ports and minutes as numbers."""
 
     source: Ranges | None
     destination: Ranges | None
@@ -61,6 +61,7 @@ class Reach:
     lans: frozenset[object] | None
     dscp: frozenset[object] | None
     users: frozenset[object] | None
+    time: Ranges | None
 
     @property
     def families(self) -> frozenset[int]:
@@ -79,6 +80,7 @@ class Reach:
             and _words_cover(self.lans, other.lans)
             and _words_cover(self.dscp, other.dscp)
             and _words_cover(self.users, other.users)
+            and _ranges_cover(self.time, other.time)
             and _ranges_cover(self.dport, other.dport)
             and _ranges_cover(self.sport, other.sport)
             and _ranges_cover(self.source, other.source)
@@ -97,6 +99,7 @@ def _reach(rule: Rule, sets: Mapping[str, tuple[Span, ...]]) -> Reach:
         lans=frozenset(match.lans) or None,
         dscp=frozenset(match.dscp) or None,
         users=None if match.user is None else frozenset({match.user}),
+        time=match.time.spans if match.time else None,
     )
 
 

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from nib import values
+from nib import budget, values
 from nib.check.conflicts import Own
+from nib.check.dhcp import read_dhcp_server
 from nib.check.probes import read_probe
 from nib.check.reader import Reader
 from nib.config import (
     Address,
+    Bandwidth,
     Dhcp,
     External,
     Interface,
@@ -23,6 +25,9 @@ from nib.document import Path, dotted
 LEAST_MTU6 = 1280
 """RFC 8200, section 5; the kernel takes IPv6 off a device that has less."""
 
+LONGEST_INTERVAL_MS = 3_600_000
+"""What the interval of probes may be at most, wherever it is from."""
+
 
 def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | None:
     path: Path = ("uplinks", name)
@@ -33,11 +38,8 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
     probe = read_probe(reader, name, uplink.get("probe") or {})
     if device is None or address is None or probe is None:
         return None
-    pinned, mtu = uplink.get("id"), uplink.get("mtu")
-    if mtu is not None and mtu < LEAST_MTU6 and ipv6:
-        sentence = f"IPv6 needs packets of at least {LEAST_MTU6} bytes, not {mtu}"
-        reader.say((*path, "mtu"), sentence, "say 'ipv6: off' for this uplink")
-    return Uplink(
+    pinned = uplink.get("id")
+    made = Uplink(
         name=name,
         device=device,
         address=address,
@@ -47,10 +49,40 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
         weight=int(uplink["weight"]),
         tier=int(uplink["tier"]),
         pinned_id=None if pinned is None else int(pinned),
-        mtu=None if mtu is None else int(mtu),
+        network=uplink.get("network"),
+        mtu=_mtu(reader, path, uplink, ipv6),
+        bandwidth=_bandwidth(reader, path, uplink),
+        budget_bytes=reader.attempt(
+            (*path, "metered", "budget"), values.scaled, (uplink.get("metered") or {}).get("budget")
+        ),
         probe=probe,
         origin=Origin(dotted(path)),
     )
+    turn_bytes = budget.turn_bytes(probe.targets, (4, 6) if ipv6 else (4,))
+    if budget.least_interval_ms(turn_bytes, made.budget_bytes) > LONGEST_INTERVAL_MS:
+        least_kb = -(-turn_bytes * budget.MONTH_MS // (LONGEST_INTERVAL_MS * 1000))
+        sentence = "the budget is not enough for a probe an hour"
+        hint = f"write at least {least_kb}kB, or ask in a way that takes less"
+        reader.say((*path, "metered", "budget"), sentence, hint)
+    return made
+
+
+def _mtu(reader: Reader, path: Path, holder: dict[str, Any], ipv6: bool) -> int | None:
+    mtu = holder.get("mtu")
+    if mtu is not None and mtu < LEAST_MTU6 and ipv6:
+        sentence = f"IPv6 needs packets of at least {LEAST_MTU6} bytes, not {mtu}"
+        kind = "uplink" if path[0] == "uplinks" else "lan"
+        reader.say((*path, "mtu"), sentence, f"say 'ipv6: off' for this {kind}")
+    return None if mtu is None else int(mtu)
+
+
+def _bandwidth(reader: Reader, path: Path, uplink: dict[str, Any]) -> Bandwidth | None:
+    given = uplink.get("bandwidth") or {}
+    down, up = (
+        reader.attempt((*path, "bandwidth", key), values.scaled, given.get(key))
+        for key in ("down", "up")
+    )
+    return Bandwidth(down, up) if down and up else None
 
 
 def _gateways(
@@ -100,10 +132,24 @@ def read_lan(reader: Reader, name: str, lan: dict[str, Any]) -> Lan | None:
     path: Path = ("lans", name)
     device = _device(reader, path, lan)
     address = _address(reader, path, lan, ("external",))
-    _ipv6(reader, path, lan, address)
+    ipv6 = _ipv6(reader, path, lan, address)
+    mtu = _mtu(reader, path, lan, ipv6)
+    dhcp_server = read_dhcp_server(reader, path, lan, address)
     if device is None or address is None or isinstance(address, Dhcp):
         return None
-    return Lan(name, device, address, lan["ipv6"] != "off", Origin(dotted(path)))
+    if isinstance(address, External) and mtu:
+        sentence = "'address: external' says that another tool configures the device"
+        reader.say((*path, "mtu"), sentence, "say it there")
+    return Lan(
+        name=name,
+        device=device,
+        address=address,
+        ipv6=lan["ipv6"] != "off",
+        network=lan.get("network"),
+        mtu=mtu,
+        dhcp_server=dhcp_server,
+        origin=Origin(dotted(path)),
+    )
 
 
 def _device(reader: Reader, path: Path, holder: dict[str, Any]) -> str | None:

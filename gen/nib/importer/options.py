@@ -20,7 +20,7 @@ _NO_BURST = "nib probes at its usual pace from the start, which needs no acceler
 _WITHOUT: dict[str, tuple[Path, str]] = {
     "max_packet_loss": (_PROBE, _LOSS),
     "min_packet_loss": (_PROBE, _LOSS),
-    "check_arp": (_PROBE, "nib pings; targets that are asked by ARP are not supported yet"),
+    "check_arp": (_PROBE, "nib pings what was pinged; a target '{arp: gateway}' asks by ARP"),
     "ttl": (_PROBE, "the probes of nib have the system's TTL"),
     "startup_acceleration": (_PROBE, _NO_BURST),
     "startup_burst_pkts": (_PROBE, _NO_BURST),

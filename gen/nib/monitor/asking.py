@@ -13,7 +13,8 @@ from typing import Literal
 
 from nib.families import Family
 from nib.monitor.events import Judged, Silenced, Tallied
-from nib.plan import BURST_MS, LEAST_PATIENCE_MS, Probe
+from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
+from nib.targets import Target
 
 BURST_S = BURST_MS / 1000
 LEAST_PATIENCE_S = LEAST_PATIENCE_MS / 1000
@@ -30,6 +31,8 @@ HELD_UP_S = 0.25
 
 NUMBERS = 0x10000
 
+NOBODY: Mapping[Target, str] = {}
+
 Mode = Literal["off", "unknown", "up", "down"]
 """What is believed of the line that is asked on; off: there is nothing to ask by."""
 
@@ -39,7 +42,7 @@ class Ask:
     """Ask these targets, all with this number (16 bits)."""
 
     number: int
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,17 @@ Act = Ask | Listen | Judged | Tallied | Silenced
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Targets that were asked at once, and the answers so far.  A sample: it is measured by."""
+    """Targets that were asked at once, and the answers so far.  A sample: it is measured by.
+
+    `refusals`: the targets whose answer was wrong, and why.
+    """
 
     number: int
     asked_s: float
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     sample: bool
-    rtts_ms: Mapping[str, float] = field(default_factory=dict)
+    rtts_ms: Mapping[Target, float] = field(default_factory=dict)
+    refusals: Mapping[Target, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,8 @@ class Burst:
     next_s: float
     rounds: int = 0
     asked_s: float = -math.inf
-    heard: frozenset[str] = frozenset()
+    heard: frozenset[Target] = frozenset()
+    refusals: Mapping[Target, str] = field(default_factory=dict)
     arriving: bool = False
 
 
@@ -87,7 +95,7 @@ class Asking:
 
     uplink: str
     family: Family
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
     probe: Probe
     phase: float = 0.0
     mode: Mode = "off"
@@ -98,7 +106,7 @@ class Asking:
     rounds: tuple[Round, ...] = ()
     burst: Burst | None = None
     slowest_s: float | None = None
-    misses: Mapping[str, int] = field(default_factory=dict)
+    misses: Mapping[Target, int] = field(default_factory=dict)
     trusted_s: float = -math.inf
 
     @property
@@ -156,18 +164,22 @@ def turn(asking: Asking, at_s: float) -> Step:
     return asking, (*acts, *more)
 
 
-def hear(asking: Asking, target: str, number: int, at_s: float) -> Step:
-    """A target has answered a question of this number."""
+def hear(
+    asking: Asking, target: Target, number: int, at_s: float, wrong: str | None = None
+) -> Step:
+    """A target has answered a question of this number; `wrong` is what is wrong with that."""
     of = next((one for one in asking.rounds if one.number == number), None)
     if of is None or target not in of.targets or target in of.rtts_ms:
         return asking, ()
     rtt_s = at_s - of.asked_s
     slowest_s = max(rtt_s, (asking.slowest_s or 0.0) * (1 - FORGET))
+    asking = replace(asking, slowest_s=slowest_s)
+    if wrong is not None:
+        return _refused(asking, of, target, wrong), ()
     heard = replace(of, rtts_ms={**of.rtts_ms, target: rtt_s * 1000})
-    rounds = tuple(heard if one is of else one for one in asking.rounds)
     before = silent(asking)
     misses = {**asking.misses, target: 0} if asking.misses.get(target) else asking.misses
-    asking = replace(asking, rounds=rounds, slowest_s=slowest_s, misses=misses)
+    asking = replace(asking, rounds=_instead(asking, of, heard), misses=misses)
     acts = _silenced(before, asking, at_s)
     if asking.burst:
         known = asking.burst.heard | {target}
@@ -190,6 +202,19 @@ def hear(asking: Asking, target: str, number: int, at_s: float) -> Step:
     return asking, acts
 
 
+def _refused(asking: Asking, of: Round, target: Target, wrong: str) -> Asking:
+    """A wrong answer is none, but it is the reason for a verdict."""
+    refused = replace(of, refusals={**of.refusals, target: wrong})
+    burst = asking.burst
+    if burst:
+        burst = replace(burst, refusals={**burst.refusals, target: wrong})
+    return replace(asking, rounds=_instead(asking, of, refused), burst=burst)
+
+
+def _instead(asking: Asking, of: Round, now: Round) -> tuple[Round, ...]:
+    return tuple(now if one is of else one for one in asking.rounds)
+
+
 def arrive(asking: Asking) -> Asking:
     """Something still comes in: the line may only be full.  It has all the time of `timeout`."""
     if asking.burst is None:
@@ -197,7 +222,7 @@ def arrive(asking: Asking) -> Asking:
     return replace(asking, burst=replace(asking.burst, arriving=True))
 
 
-def silent(asking: Asking) -> frozenset[str]:
+def silent(asking: Asking) -> frozenset[Target]:
     """The targets that do not answer where others do."""
     mute = frozenset(t for t in asking.targets if asking.misses.get(t, 0) >= SILENT)
     return mute if len(mute) < len(asking.targets) else frozenset()
@@ -226,7 +251,8 @@ def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
     latest_s = burst.asked_s + asking.probe.timeout_ms / 1000
     if burst.arriving and at_s < latest_s:
         return replace(asking, burst=replace(burst, next_s=latest_s)), ()
-    verdict = _judged(asking, at_s, False, burst.missed_s)
+    refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
+    verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
     interval_s = asking.probe.interval_ms / 1000
     asking = replace(asking, mode="down", burst=None, next_s=at_s + interval_s, trusted_s=at_s)
     return asking, verdict
@@ -244,12 +270,12 @@ def _calmly(asking: Asking, at_s: float) -> Step:
     able = [target for target in asking.targets if target not in mute]
     asking, acts = _ask(asking, (able[asking.turns % len(able)],), at_s, sample=True)
     if mute and asking.turns % SELDOM == 0:
-        asking, more = _ask(asking, tuple(sorted(mute)), at_s, sample=False)
+        asking, more = _ask(asking, _in_order(asking, mute), at_s, sample=False)
         acts += more
     return asking, acts
 
 
-def _ask(asking: Asking, targets: tuple[str, ...], at_s: float, *, sample: bool) -> Step:
+def _ask(asking: Asking, targets: tuple[Target, ...], at_s: float, *, sample: bool) -> Step:
     number = (asking.number + 1) % NUMBERS
     rounds = (*asking.rounds, Round(number, at_s, targets, sample))
     return replace(asking, number=number, rounds=rounds), (Ask(number, targets),)
@@ -271,7 +297,7 @@ def _close(asking: Asking, at_s: float) -> Step:
         acts += _tallied(asking, one, at_s)
         few = len(one.rtts_ms) < asking.quorum and one.asked_s > asking.trusted_s
         if asking.mode == "down" and few:
-            acts += _judged(asking, at_s, False, one.asked_s)
+            acts += _judged(asking, at_s, False, one.asked_s, one.refusals)
     rounds = tuple(one for one in asking.rounds if one not in over)
     asking = replace(asking, rounds=rounds, misses=misses)
     return asking, (*acts, *_silenced(before, asking, at_s))
@@ -286,12 +312,23 @@ def _tallied(asking: Asking, of: Round, at_s: float) -> tuple[Act, ...]:
     return (Tallied(at_s, asking.uplink, asking.family, len(asked), rtts_ms),) if asked else ()
 
 
-def _judged(asking: Asking, at_s: float, ok: bool, asked_s: float) -> tuple[Act, ...]:
-    return (Judged(at_s, asking.uplink, asking.family, ok, asked_s),)
+def _judged(
+    asking: Asking,
+    at_s: float,
+    ok: bool,
+    asked_s: float,
+    refusals: Mapping[Target, str] = NOBODY,
+) -> tuple[Act, ...]:
+    said = tuple((str(target), wrong) for target, wrong in refusals.items())
+    return (Judged(at_s, asking.uplink, asking.family, ok, asked_s, said),)
 
 
-def _silenced(before: frozenset[str], asking: Asking, at_s: float) -> tuple[Act, ...]:
+def _silenced(before: frozenset[Target], asking: Asking, at_s: float) -> tuple[Act, ...]:
     now = silent(asking)
     if now == before:
         return ()
-    return (Silenced(at_s, asking.uplink, asking.family, tuple(sorted(now))),)
+    return (Silenced(at_s, asking.uplink, asking.family, _in_order(asking, now)),)
+
+
+def _in_order(asking: Asking, some: frozenset[Target]) -> tuple[Target, ...]:
+    return tuple(target for target in asking.targets if target in some)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from nib.families import Family
 from nib.monitor import reports, upkeep
 from nib.monitor.events import (
+    Clock,
     Effect,
     Event,
     Facts,
@@ -30,8 +31,9 @@ from nib.monitor.health import Health, fall, measure, next_share_s, observe, sha
 from nib.monitor.tally import Tally
 from nib.monitor.world import Key, World, obstacle, outage
 from nib.plan import Plan
-from nib.state import Live, carriers, everything, render_state
+from nib.state import Live, carriers, counting, everything, render_state
 from nib.status import Status
+from nib.targets import Target, family_of
 
 RETRY_S = 1.0  # at least this long between two loads of the whole table
 PUBLISH_S = 2.0  # how old the measurements in status.json may be
@@ -41,10 +43,11 @@ REPEAT_S = 60.0  # before the journal hears the same complaint again
 ADDRESS_GRACE_S = 1.0
 
 
-def begin(plan: Plan, at_s: float, before: Status | None) -> World:
+def begin(plan: Plan, at_s: float, before: Status | None, minute: int = 0) -> World:
     """The world at start: as the last monitor left it, if there was one, else all unknown.
 
-    What it knew of an uplink that has another device now says nothing.
+    What it knew of an uplink that has another device now says nothing.  `minute` is that of the
+    week.
     """
     devices = {uplink.name: uplink.device for uplink in plan.uplinks}
     known = {
@@ -70,7 +73,8 @@ def begin(plan: Plan, at_s: float, before: Status | None) -> World:
         family: frozenset(name for name in names if states[(name, family)].state != "down")
         for family, names in everyone.items()
     }
-    return World(plan, states, live=_carrying(plan, alive, _last(plan, before)))
+    live = _carrying(plan, alive, _last(plan, before))
+    return World(plan, states, live, counting(plan, minute))
 
 
 def _last(plan: Plan, before: Status | None) -> Live:
@@ -96,10 +100,14 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     match event:
         case Looked(_, facts):
             world = _look(world, facts, at_s)
-        case Judged(_, name, family, ok, asked_s) if _asks(world, (name, family)):
+        case Judged(_, name, family, ok, asked_s, refusals) if _asks(world, (name, family)):
             key, probe = (name, family), world.plan.uplink(name).probe
             health = observe(world.healths[key], ok, at_s, probe, asked_s)
-            world = replace(world, healths={**world.healths, key: health})
+            world = replace(
+                world,
+                healths={**world.healths, key: health},
+                refusals={**world.refusals, key: refusals},
+            )
         case Tallied(_, name, family, asked, rtts_ms) if _asks(world, (name, family)):
             key, probe = (name, family), world.plan.uplink(name).probe
             tally = world.tallies.get(key, Tally()).add(asked, rtts_ms)
@@ -111,6 +119,8 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
             world = replace(world, silent={**world.silent, (name, family): frozenset(targets)})
         case TableTouched():
             world = replace(world, table_gone=True)
+        case Clock(_, minute):
+            world = replace(world, hours=counting(world.plan, minute))
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
             world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
@@ -163,12 +173,17 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
         for key, health in world.healths.items()
         if health.state != before.healths[key].state
     ]
+    said += [
+        Say(f"rules of {one.text} {'count now' if one.name in world.hours else 'count no more'}")
+        for one in world.plan.hours
+        if (one.name in world.hours) != (one.name in before.hours)
+    ]
     match event:
         case TableTouched():
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
-        case Looked() | Judged() | Tallied() | Silenced() | Woke():
+        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Woke():
             pass
     return said
 
@@ -192,16 +207,16 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     world, more = _ease(world, at_s, waits)
     effects += more
     world = replace(world, live=_carrying(world.plan, _usable(world), world.live))
-    text = render_state(world.plan, world.live, world.easing)
+    wanted = world.live, world.hours, world.easing
     if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
         # Whoever changes the table all the time is answered, but not at any speed.
-        effects.append(LoadTable(text))
-        world = replace(world, sent=text, table_gone=False, retry_at=at_s + RETRY_S)
-    elif text != world.sent:
-        effects.append(LoadState(text))
-        world = replace(world, sent=text)
+        effects.append(LoadTable(render_state(world.plan, *wanted)))
+        world = replace(world, sent=wanted, table_gone=False, retry_at=at_s + RETRY_S)
+    elif wanted != world.sent:
+        effects.append(LoadState(render_state(world.plan, *wanted)))
+        world = replace(world, sent=wanted)
 
     memory, repairs, look_at = upkeep.repair(world.plan, facts, world.live, world.upkeep, at_s)
     effects += repairs
@@ -225,21 +240,25 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
 
 def _discount(world: World) -> tuple[World, list[Effect]]:
     """A target that answers on none of several uplinks, while others do on each: it is to blame."""
-    found: dict[str, list[bool]] = {}
+    found: dict[Target, list[bool]] = {}
     for key, health in world.healths.items():
         mute = world.silent.get(key, frozenset())
         # of a line that is dead nothing answers: it says nothing about a target
         if not obstacle(world, key) and (health.state == "up" or mute):
             for target in world.plan.uplink(key[0]).targets_of(key[1]):
-                found.setdefault(target, []).append(target in mute)
+                # each has a gateway of its own, and a program says what it likes
+                if family_of(target):
+                    found.setdefault(target, []).append(target in mute)
     blamed = {target for target, mute in found.items() if all(mute) and len(mute) > 1}
     kept = {target for target in world.discounted if all(found.get(target, ()))}
     blamed |= kept
     said: list[Effect] = [
         Say(f"{target} answers on no uplink, but others do: it is left out of account", True)
-        for target in sorted(blamed - world.discounted)
+        for target in sorted(blamed - world.discounted, key=str)
     ]
-    said += [Say(f"{target} answers again") for target in sorted(world.discounted - blamed)]
+    said += [
+        Say(f"{target} answers again") for target in sorted(world.discounted - blamed, key=str)
+    ]
     return replace(world, discounted=frozenset(blamed)), said
 
 

@@ -6,16 +6,22 @@ import contextlib
 import logging
 import signal
 import sys
+import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pyroute2.iproute.linux import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import __version__, plan, status
+from nib.hours import minute_of_week
 from nib.monitor import core, links
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
+    Clock,
     Deed,
+    Device,
     Event,
     Facts,
     Failed,
@@ -39,6 +45,10 @@ PATROL_S = 10.0
 # What is looked at may vanish meanwhile.
 LOOKS = 5
 LOOK_AGAIN_S = 0.1
+
+MINUTE_S = 60
+# Not a moment too early: the minute would be the old one.
+CLOCK_LATE_S = 0.05
 
 
 def main() -> int:
@@ -83,6 +93,7 @@ class Daemon:
         self._effects: asyncio.Queue[Deed] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._stop = asyncio.Event()
+        self._gateways: Mapping[Key, tuple[str | None, Device]] = {}
 
     async def run(self) -> None:
         """Watch until SIGTERM or SIGINT.  What is loaded then stays loaded."""
@@ -108,6 +119,7 @@ class Daemon:
                 group.create_task(self._act(effects)),
                 group.create_task(links.watch(self._plan, self._look)),
                 group.create_task(self._patrol()),
+                group.create_task(self._clock()),
                 group.create_task(self._watchdog()),
             ]
             tasks += [group.create_task(prober.run()) for prober in self._probers.values()]
@@ -118,19 +130,22 @@ class Daemon:
 
     def _make_probers(self) -> dict[Key, Prober]:
         probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
-        return {
-            (uplink.name, family): Prober(uplink, family, place, self._events.put_nowait)
-            for place, (uplink, family) in enumerate(probed)
-        }
+        probers = {}
+        for place, (uplink, family) in enumerate(probed):
+            key = uplink.name, family
+            gateway = partial(self._gateway, key)
+            probers[key] = Prober(uplink, family, place, self._events.put_nowait, gateway)
+        return probers
 
     async def _think(self) -> None:
         """Events -> the core -> effects.  READY is said after the first look at the kernel."""
         loop = asyncio.get_running_loop()
-        world = core.begin(self._plan, loop.time(), _last_status())
+        world = core.begin(self._plan, loop.time(), _last_status(), _minute())
         while True:
             first = world.facts is None
             event = await (self._events.get() if first else self._next(world.wake_at))
             world, effects = core.step(world, event)
+            self._gateways = world.upkeep.gateways
             for effect in effects:
                 if isinstance(effect, Watch):
                     # what is asked waits for nothing that is changed
@@ -139,6 +154,11 @@ class Daemon:
                     self._effects.put_nowait(effect)
             if first and world.facts is not None:
                 notify("READY=1")
+
+    def _gateway(self, key: Key) -> str | None:
+        """The gateway of one family of an uplink, as it was seen last."""
+        gateway, _ = self._gateways.get(key, (None, None))
+        return gateway
 
     async def _next(self, wake_at: float) -> Event:
         """The oldest event that waits, or the first to come; none until `wake_at`: a Woke."""
@@ -199,12 +219,25 @@ class Daemon:
             await self._look()
             await asyncio.sleep(PATROL_S)
 
+    async def _clock(self) -> None:
+        """Every full minute: so a clock that was set and another time zone are followed, too."""
+        while self._plan.hours:
+            await asyncio.sleep(MINUTE_S - time.time() % MINUTE_S + CLOCK_LATE_S)
+            self._events.put_nowait(Clock(asyncio.get_running_loop().time(), _minute()))
+
     async def _watchdog(self) -> None:
         """A sign that the loop turns."""
         period_s = watchdog_s()
         while period_s:
             notify("WATCHDOG=1")
             await asyncio.sleep(period_s / 3)
+
+
+def _minute() -> int:
+    """Of the week, by the router's clock and what /etc/localtime says now."""
+    time.tzset()
+    now = time.localtime()
+    return minute_of_week(now.tm_wday, now.tm_hour, now.tm_min)
 
 
 def _last_status() -> status.Status | None:

@@ -9,6 +9,7 @@ from typing import Literal
 from nib.families import Family
 from nib.plan import Rule, Table
 from nib.status import Status
+from nib.targets import Target
 
 # -- facts: what the kernel has ------------------------------------------------------------------
 
@@ -80,9 +81,10 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A verdict: a quorum of targets answered, or none did however often they were asked.
+    """A verdict: a quorum of targets answered, or did not however often they were asked.
 
     `asked_s` is when the question was asked that decided it, or that was the first to be missed.
+    `refusals` of a bad one: the targets whose answer was not what it must be, and why.
     """
 
     at_s: float
@@ -90,6 +92,7 @@ class Judged:
     family: Family
     ok: bool
     asked_s: float
+    refusals: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Silenced:
     at_s: float
     uplink: str
     family: Family
-    targets: tuple[str, ...]
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,14 @@ class TableTouched:
     """Somebody else changed nib's nft table."""
 
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What the router's clock shows: a minute of the week, in local time."""
+
+    at_s: float
+    minute: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +147,7 @@ class Failed:
     error: str
 
 
-Event = Looked | Judged | Tallied | Silenced | TableTouched | Woke | Failed
+Event = Looked | Judged | Tallied | Silenced | TableTouched | Clock | Woke | Failed
 
 # -- effects -------------------------------------------------------------------------------------
 

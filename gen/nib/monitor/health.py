@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from nib import status
 from nib.monitor.tally import Tally
-from nib.plan import Limits, Probe
+from nib.probe import Limits, Probe
 
 # The penalty for going down, after RFC 2439: each time adds one, and half of it is forgotten in
 # the half life.  More than HELD holds an uplink down until no more than FREE is left.

@@ -9,20 +9,30 @@ from dataclasses import replace
 from nib.families import Family
 from nib.monitor import asking
 from nib.monitor.arrivals import Arrivals
+from nib.monitor.askers.every import Askers
+from nib.monitor.askers.way import Way
 from nib.monitor.asking import Ask, Asking, Listen, Mode
 from nib.monitor.events import Event, Judged, Silenced, Tallied
-from nib.monitor.icmp import Icmp
 from nib.plan import Uplink
+from nib.targets import Target
 
 
 class Prober:
-    """Does what `asking` wants, and emits what comes of it."""
+    """Does what `asking` wants, and emits what comes of it.
+
+    `gateway` says the gateway's address there, as long as one is known.
+    """
 
     def __init__(
-        self, uplink: Uplink, family: Family, place: int, emit: Callable[[Event], None]
+        self,
+        uplink: Uplink,
+        family: Family,
+        place: int,
+        emit: Callable[[Event], None],
+        gateway: Callable[[], str | None],
     ) -> None:
         self._emit = emit
-        self._asker = Icmp(uplink, family, place, self._heard)
+        self._asker = Askers(Way(uplink, family, gateway), place, self._heard)
         self._arrivals = Arrivals(uplink.device, family, self._arrived)
         targets = uplink.targets_of(family)
         self._state = Asking(uplink.name, family, targets, uplink.probe, random.random())
@@ -52,8 +62,8 @@ class Prober:
         self._timer = None
         self._next(asking.turn(self._state, self._loop.time()))
 
-    def _heard(self, target: str, number: int) -> None:
-        self._next(asking.hear(self._state, target, number, self._loop.time()))
+    def _heard(self, target: Target, number: int, wrong: str | None) -> None:
+        self._next(asking.hear(self._state, target, number, self._loop.time(), wrong))
 
     def _arrived(self) -> None:
         self._state = asking.arrive(self._state)
@@ -78,7 +88,7 @@ class Prober:
         if self._timer is None and self._state.mode != "off" and not self._failed.done():
             self._timer = self._loop.call_at(self._state.due_s, self._turn)
 
-    def _ask(self, number: int, targets: tuple[str, ...]) -> None:
+    def _ask(self, number: int, targets: tuple[Target, ...]) -> None:
         try:
             for target in targets:
                 self._asker.ask(target, number)

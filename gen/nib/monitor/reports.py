@@ -31,7 +31,7 @@ def reason(world: World, key: Key, at_s: float) -> str:
     health = world.healths[key]
     uplink = world.plan.uplink(key[0])
     probe = uplink.probe
-    targets = ", ".join(uplink.targets_of(key[1]))
+    targets = ", ".join(map(str, uplink.targets_of(key[1])))
     match health.state:
         case "up":
             part = share(health, at_s, probe)
@@ -54,6 +54,9 @@ def reason(world: World, key: Key, at_s: float) -> str:
         case "down" if health.poor:
             return f"it answers, but {' and '.join(_beyond(world, key))}"
         case "down":
+            if refusals := world.refusals.get(key):
+                target, why = refusals[0]
+                return f"the link is fine, but {target} {why}"
             few = f"fewer than {probe.quorum}" if probe.quorum > 1 else "none"
             return f"the link is fine, but {few} of {targets} answered"
 
@@ -98,7 +101,7 @@ def status(world: World, at_s: float) -> Status:
         VERSION,
         at_s,
         tuple(_uplink_status(world, uplink, at_s) for uplink in world.plan.uplinks),
-        discounted=tuple(sorted(world.discounted)),
+        discounted=tuple(sorted(map(str, world.discounted))),
     )
 
 

@@ -11,6 +11,7 @@ from nib.monitor.upkeep import Memory
 from nib.plan import Plan
 from nib.state import Easing, Live
 from nib.status import Status
+from nib.targets import Target
 
 Key = tuple[str, Family]
 """One family of an uplink."""
@@ -20,26 +21,29 @@ Key = tuple[str, Family]
 class World:
     """All that the monitor knows.
 
-    `live` is what should be loaded, `easing` who of it takes less for now, `sent` what nft was last
-    told.  `obstructed` says since when something stands in the way of an uplink, `complaints` when
-    the journal heard one, `watched` how the probers were told to ask.  `silent`: the targets that
-    do not answer on an uplink where others do; `discounted`: those that answer on none.  `wake_at`
-    is when there is something to do by itself.
+    `live`, `hours` and `easing` (who takes less for now) are what should be loaded, `sent` what nft
+    was last told.  `obstructed` says since when something stands in the way of an uplink,
+    `complaints` when the journal heard one, `watched` how the probers were told to ask.
+    `refusals` are those of the last verdict.  `silent`: the targets that do not answer on an uplink
+    where others do; `discounted`: those that answer on none.  `wake_at` is when there is something
+    to do by itself.
     """
 
     plan: Plan
     healths: Mapping[Key, Health]
     live: Live
-    sent: str | None = None
+    hours: frozenset[str] = frozenset()
     easing: Easing = field(default_factory=dict)
+    sent: tuple[Live, frozenset[str], Easing] | None = None
     table_gone: bool = False
     retry_at: float = 0.0
     facts: Facts | None = None
     obstructed: Mapping[Key, float] = field(default_factory=dict)
     tallies: Mapping[Key, Tally] = field(default_factory=dict)
     watched: Mapping[Key, Watch] = field(default_factory=dict)
-    silent: Mapping[Key, frozenset[str]] = field(default_factory=dict)
-    discounted: frozenset[str] = frozenset()
+    refusals: Mapping[Key, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    silent: Mapping[Key, frozenset[Target]] = field(default_factory=dict)
+    discounted: frozenset[Target] = frozenset()
     upkeep: Memory = field(default_factory=Memory)
     complaints: Mapping[str, float] = field(default_factory=dict)
     published: Status | None = None
