@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nib import __version__, host
 from nib.host import DIFFERS, FINE, Refused
+from nib.oracle.values import PROTOCOLS
 from nib.status import STATUS_FILE, from_json
 
 PROGRAM = "nib"
@@ -14,9 +15,9 @@ PROGRAM = "nib"
 DESCRIPTION = "Run a router that balances over several ISPs."
 
 EPILOG = """\
-exit status: 0 fine, 1 unhealthy (an uplink is down), declined, a hook failed after the change, or
-not all could be imported, 2 wrong usage or a rejected FILE, 3 the host refused (no root, a missing
-tool, nft or networkd said no)
+exit status: 0 fine, 1 unhealthy (an uplink is down), declined, a hook failed after the change, not
+all could be imported, or what is explained gets nowhere, 2 wrong usage or a rejected FILE, 3 the
+host refused (no root, a missing tool, nft or networkd said no)
 """
 
 APPLY = """\
@@ -33,6 +34,12 @@ not be translated is in it as a comment, and is reported.
 STATUS = """\
 Show what nib-monitor knows about the uplinks: who is up, since when and why, how it performs and
 which share of the new connections it gets.
+"""
+
+EXPLAIN = """\
+Say what becomes of the first packet of a connection: which uplinks it may take and with which
+chance, with which source it leaves, or who drops it, and by which line of balance.yaml.  It is
+worked out from the plan and from the health of the uplinks; no packet is sent.
 """
 
 
@@ -73,6 +80,24 @@ def _parser() -> argparse.ArgumentParser:
     status.description = STATUS
     status.add_argument("--json", action="store_true", help="all that is known, as JSON")
     status.set_defaults(run=_status)
+
+    explain = commands.add_parser("explain", help="what becomes of a connection, and why")
+    explain.description = EXPLAIN
+    who = "its source; without it the router itself sends it, from whatever address fits"
+    explain.add_argument("--from", metavar="ADDRESS", dest="source", help=who)
+    explain.add_argument("--to", metavar="ADDRESS", required=True, help="its destination")
+    explain.add_argument("--in", metavar="DEVICE", dest="device", help="where it comes in")
+    explain.add_argument("--protocol", choices=PROTOCOLS, default="tcp", help="the default is tcp")
+    explain.add_argument("--sport", metavar="PORT", type=int, help="its source port")
+    explain.add_argument("--dport", metavar="PORT", type=int, help="its destination port")
+    explain.add_argument("--dscp", metavar="CLASS", default="be", help="like ef or 46")
+    explain.add_argument("--user", help="whose program on the router sends it")
+    explain.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    default = "/etc/nib/plan.json"
+    explain.add_argument(
+        "--plan", metavar="FILE", default=default, help=f"the default is {default}"
+    )
+    explain.set_defaults(run=_explain)
     return parser
 
 
@@ -107,6 +132,12 @@ def _import(arguments: argparse.Namespace) -> int:
         host.say(f"{PROGRAM}: wrote {out}")
     host.say(f"{PROGRAM}: {imported.summary()}")
     return FINE if imported.complete else DIFFERS
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from nib.explain import explain  # noqa: PLC0415
+
+    return explain(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:
