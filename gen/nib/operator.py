@@ -3,11 +3,15 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from nib import __version__, host
+from nib.control import Away, ask
 from nib.host import DIFFERS, FINE, Refused
 from nib.status import STATUS_FILE, from_json
+from nib.stream import SOCKET, Ended, Request, Snapshot
+from nib.stream import from_json as told_from_json
 
 PROGRAM = "nib"
 
@@ -34,6 +38,15 @@ STATUS = """\
 Show what nib-monitor knows about the uplinks: who is up, since when and why, how it performs and
 which share of the new connections it gets.
 """
+
+
+WATCH = """\
+Show the uplinks, and then every change as it happens, until Ctrl-C; a restart of nib-monitor is
+waited for.  Needs root or the group nib.
+"""
+
+# Between two tries to reach a monitor that is away.
+AGAIN_S = 1.0
 
 
 def main() -> int:
@@ -73,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     status.description = STATUS
     status.add_argument("--json", action="store_true", help="all that is known, as JSON")
     status.set_defaults(run=_status)
+
+    watch = commands.add_parser("watch", help="what happens, as it happens")
+    watch.description = WATCH
+    watch.add_argument("--json", action="store_true", help="the event stream itself")
+    watch.set_defaults(run=_watch)
     return parser
 
 
@@ -134,6 +152,44 @@ def _status(arguments: argparse.Namespace) -> int:
         host.say(f"{PROGRAM}: {warning}")
         return DIFFERS
     return DIFFERS if is_down(status) else FINE
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    heard = False
+    while True:
+        try:
+            for line in _told(as_json=arguments.json):
+                heard = True
+                sys.stdout.write(line)
+                sys.stdout.flush()
+        except Away:
+            if not heard:
+                raise
+        else:
+            host.say(f"{PROGRAM}: nib-monitor went away; waiting for it")
+        time.sleep(AGAIN_S)
+
+
+def _told(*, as_json: bool) -> Iterator[str]:
+    """What to show until the monitor hangs up: its own lines, or those for people."""
+    from nib.report import status_report  # noqa: PLC0415
+    from nib.watch import told_line  # noqa: PLC0415
+
+    greeted = False
+    for line in ask(Request("watch")):
+        try:
+            told = told_from_json(line)
+        except (ValueError, RecursionError) as problem:
+            raise Refused(f"{SOCKET}: {problem}\n  try: systemctl restart nib-monitor") from None
+        if as_json:
+            yield line
+        elif isinstance(told.item, Snapshot) and not greeted:
+            greeted = True
+            yield status_report(told.item.status, time.monotonic(), _clock)
+        else:
+            yield told_line(told, _clock(time.time() - told.time_s))
+        if isinstance(told.item, Ended):
+            raise Refused(f"nib-monitor ended this: {told.item.reason}")
 
 
 def _clock(ago_s: float) -> str:
