@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from lab.errors import LabError, eventually
-from lab.node import Process
 from nib_lab import FAST, HOME, NibLab, Routers
 
 pytestmark = pytest.mark.lab
@@ -23,39 +22,51 @@ time.sleep(300)
 """
 
 
-def lines(watch: Process, kind: str) -> list[dict[str, Any]]:
-    """The whole lines of a kind that were heard until now."""
-    heard = [json.loads(line) for line in watch.out().splitlines(keepends=True) if line[-1] == "\n"]
-    return [line for line in heard if line["kind"] == kind]
+class Watch:
+    """A program in a unit of its own that watches, and what it said until now."""
 
+    def __init__(self, lab: NibLab, name: str, command: str = "nib watch --json") -> None:
+        self._router, self._name = lab.router, name
+        kept = " ".join(
+            f"-p Standard{stream.capitalize()}=file:/run/{name}.{stream}"
+            for stream in ("output", "error")
+        )
+        lab.router.run(f"systemd-run -q --unit={name} {kept} {command}")
+        eventually(self.out)
 
-def changes(watch: Process) -> list[tuple[str, str]]:
-    return [(line["uplink"], line["after"]) for line in lines(watch, "change")]
+    def out(self) -> str:
+        return self._router.read(f"/run/{self._name}.output")
 
+    def err(self) -> str:
+        return self._router.read(f"/run/{self._name}.error")
 
-def watching(lab: NibLab, command: str = "nib watch --json") -> Process:
-    watch = lab.router.start("sh", "-c", f"exec {command}")
-    eventually(lambda: watch.out() != "")
-    return watch
+    def lines(self, kind: str) -> list[dict[str, Any]]:
+        """The whole lines of a kind."""
+        heard = [json.loads(line) for line in self.out().splitlines(True) if line[-1] == "\n"]
+        return [line for line in heard if line["kind"] == kind]
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Who became what."""
+        return [(line["uplink"], line["after"]) for line in self.lines("change")]
 
 
 def test_a_cut_and_a_return_are_heard(routers: Routers) -> None:
     lab = routers(HOME + FAST)
     lab.start()
-    programs, people = watching(lab), watching(lab, "nib watch")
-    assert lines(programs, "status")[0]["status"]["uplinks"][0]["name"] == "cable"
+    programs, people = Watch(lab, "programs"), Watch(lab, "people", "nib watch")
+    assert programs.lines("status")[0]["status"]["uplinks"][0]["name"] == "cable"
     lab.isps[0].fail()
-    eventually(lambda: changes(programs) == [("cable", "down")])
+    eventually(lambda: programs.changes() == [("cable", "down")])
     lab.isps[0].restore()
-    eventually(lambda: changes(programs) == [("cable", "down"), ("cable", "up")])
+    eventually(lambda: programs.changes() == [("cable", "down"), ("cable", "up")])
 
-    flips = [(flip["before"], flip["after"]) for flip in lines(programs, "flip")]
+    flips = [(flip["before"], flip["after"]) for flip in programs.lines("flip")]
     both = [{"uplink": "cable", "share": 0.75}, {"uplink": "dsl", "share": 0.25}]
     one = [{"uplink": "dsl", "share": 1.0}]
     assert flips == [(both, one), (one, both)]
-    assert all(abs(line["time_s"] - time.time()) < 60 for line in lines(programs, "change"))
-    assert any(line["lost"] == line["asked"] for line in lines(programs, "sample"))
-    assert any(line["lost"] == 0 and line["rtts_ms"] for line in lines(programs, "sample"))
+    assert all(abs(line["time_s"] - time.time()) < 60 for line in programs.lines("change"))
+    assert any(line["lost"] == line["asked"] for line in programs.lines("sample"))
+    assert any(line["lost"] == 0 and line["rtts_ms"] for line in programs.lines("sample"))
     eventually(lambda: people.out().count("cable is up: it answers") == 1)
     assert "cable is down: the link is fine, but none of" in people.out()
     assert "new flows of IPv4: cable 75%, dsl 25% -> dsl 100%\n" in people.out()
@@ -64,7 +75,7 @@ def test_a_cut_and_a_return_are_heard(routers: Routers) -> None:
 def test_a_watch_outlives_a_restart_and_starts_no_monitor(routers: Routers) -> None:
     lab = routers(HOME + FAST)
     lab.start()
-    watch = watching(lab)
+    watch = Watch(lab, "watch")
     lab.router.run("systemctl restart nib-monitor.service")
     eventually(lambda: "nib-monitor went away" in watch.err())
     said = len(watch.out())
@@ -101,13 +112,14 @@ def test_only_root_and_the_group(routers: Routers) -> None:
 def test_a_stuck_reader_delays_nothing(routers: Routers) -> None:
     lab = routers(HOME + FAST.replace("100ms", "50ms"))
     lab.start()
+    lab.router.put("/run/stuck.py", STUCK)
     for _ in range(20):
-        lab.router.start("/opt/nib/bin/python", "-c", STUCK)
-    watch = watching(lab)
+        lab.router.run("systemd-run -q /opt/nib/bin/python /run/stuck.py")
+    watch = Watch(lab, "watch")
     lab.isps[0].fail()
     began = time.monotonic()
-    eventually(lambda: changes(watch) == [("cable", "down")], 5)
+    eventually(lambda: watch.changes() == [("cable", "down")], 5)
     assert time.monotonic() - began < 3
-    samples = lines(watch, "sample")
+    samples = watch.lines("sample")
     gaps = [b["at_s"] - a["at_s"] for a, b in pairwise(samples)]
     assert max(gaps) < 0.5
