@@ -110,7 +110,7 @@ def test_only_root_and_the_group(routers: Routers) -> None:
 
 
 def test_a_stuck_reader_delays_nothing(routers: Routers) -> None:
-    lab = routers(HOME + FAST.replace("100ms", "50ms"))
+    lab = routers(HOME + FAST)
     lab.start()
     lab.router.put("/run/stuck.py", STUCK)
     for _ in range(20):
