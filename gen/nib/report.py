@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from nib.columns import columns, duration
+from nib.columns import columns, duration, percent
 from nib.families import Family
 from nib.guarantees import Guarantee, guarantees
 from nib.passages import Allow, Forward, Limit
@@ -80,7 +80,7 @@ def _shares(plan: Plan, name: str) -> Iterable[tuple[str, str]]:
     first = carriers(policy, alive)
     total = sum(share.weight for share in first)
     for share in first:
-        yield share.uplink, _percent(share.weight / total)
+        yield share.uplink, percent(share.weight / total)
 
 
 def _lans(plan: Plan) -> str:
@@ -338,10 +338,10 @@ def _status_row(
         uplink.device,
         _STATE.get(family.health, family.health),
         f"{clock(ago_s)} ({duration(ago_s)})",
-        "-" if family.loss is None else _percent(family.loss),
+        "-" if family.loss is None else percent(family.loss),
         "-" if family.rtt_ms is None else f"{family.rtt_ms:.1f} ms",
         str(uplink.weight),
-        _percent(family.share),
+        percent(family.share),
         family.reason,
     )
 
@@ -375,10 +375,6 @@ def _data(count: int) -> str:
 
 def _speed(bits: int) -> str:
     return f"{bits / 1e6:g} Mbit/s"
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.3g}%"
 
 
 def _indented(text: str) -> str:

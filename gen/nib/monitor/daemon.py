@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nib import __version__, plan, status
 from nib.hours import minute_of_week
 from nib.monitor import core, links
+from nib.monitor.control import Control
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
     Clock,
@@ -30,9 +31,10 @@ from nib.monitor.events import (
     TableTouched,
     Woke,
 )
-from nib.monitor.notify import notify, watchdog_s
+from nib.monitor.notify import notify, passed_socket, watchdog_s
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
+from nib.monitor.telling import tell
 from nib.monitor.world import Key
 from nib.plan import Plan
 
@@ -91,6 +93,7 @@ class Daemon:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._effects: asyncio.Queue[Effect] = asyncio.Queue()
         self._turn = asyncio.Lock()
+        self._control = Control()
         self._stop = asyncio.Event()
         self._gateways: Mapping[Key, tuple[str | None, Device]] = {}
 
@@ -120,6 +123,8 @@ class Daemon:
                 group.create_task(self._clock()),
                 group.create_task(self._watchdog()),
             ]
+            if listening := passed_socket():
+                tasks.append(group.create_task(self._control.serve(listening)))
             probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
             for number, (uplink, family) in enumerate(probed):
                 gateway = partial(self._gateway, (uplink.name, family))
@@ -133,7 +138,8 @@ class Daemon:
     async def _think(self) -> None:
         """Events -> the core -> effects.  READY is said after the first look at the kernel."""
         loop = asyncio.get_running_loop()
-        world = core.begin(self._plan, loop.time(), _last_status(), _minute())
+        published = _last_status()
+        world = core.begin(self._plan, loop.time(), published, _minute())
         while True:
             first = world.facts is None
             event = await (self._events.get() if first else self._next(world.wake_at))
@@ -141,6 +147,9 @@ class Daemon:
             self._gateways = world.upkeep.gateways
             for effect in effects:
                 self._effects.put_nowait(effect)
+            for item in tell(published, event, effects):
+                self._control.tell(event.at_s, item)
+            published = world.published or published
             if first and world.facts is not None:
                 notify("READY=1")
 
