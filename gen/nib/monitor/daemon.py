@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nib import __version__, plan, status
 from nib.hours import minute_of_week
 from nib.monitor import core, links
+from nib.monitor.announce import Announcer
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
     Clock,
@@ -111,7 +112,9 @@ class Daemon:
         ):
             self._looking = looking
             table_file = self._plan_file.with_name("nib.nft")
-            effects = Effects(self._plan, table_file, tables, changing)
+            given = [lan.device for lan in self._plan.lans if lan.subnet is not None]
+            announcers = {device: Announcer(device) for device in given}
+            effects = Effects(self._plan, table_file, tables, changing, announcers)
             tasks = [
                 group.create_task(self._think()),
                 group.create_task(self._act(effects)),
@@ -119,6 +122,7 @@ class Daemon:
                 group.create_task(self._patrol()),
                 group.create_task(self._clock()),
                 group.create_task(self._watchdog()),
+                *(group.create_task(announcer.run()) for announcer in announcers.values()),
             ]
             probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
             for number, (uplink, family) in enumerate(probed):
