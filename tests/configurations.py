@@ -118,9 +118,13 @@ def _netdev(random: Random, number: int) -> Data:
     return random.choice([{"macvlan": port}, {"vlan": port, "id": number + 1}])
 
 
-def _dhcp(random: Random, _: int) -> Data:
+def _dhcp(random: Random, number: int) -> Data:
+    """The first has IPv4 in any case: forwards may be for it."""
     made: Data = {"address": "dhcp"}
-    _maybe(random, made, "ipv6", random.choice(["auto", "off", "masquerade"]))
+    words = ["auto", "off", "masquerade", "routed", "nptv6"]
+    _maybe(random, made, "ipv6", random.choice(words))
+    if number and made.get("ipv6") != "off":
+        _maybe(random, made, "ipv4", random.choice(["auto", "off"]))
     return made
 
 
@@ -144,12 +148,21 @@ def _static(random: Random, number: int) -> Data:
         network6 = IPv6Network(f"2001:db8:{number:x}::/{random.choice([48, 64, 127])}")
         addresses.append(f"{network6[1]}/{network6.prefixlen}")
         gateways.append(random.choice([str(network6[0]), f"fe80::{number:x}"]))
+        made = random.choice([{}, _routed(random, number)])
+        if number and random.random() < 0.3:
+            addresses, gateways = addresses[-1:], gateways[-1:]
     else:
-        gateways = random.choice([gateways, gateways])
-    return {
+        made = {}
+    return made | {
         "address": _one_or_list(random, addresses),
         "gateway": _one_or_list(random, gateways),
     }
+
+
+def _routed(random: Random, number: int) -> Data:
+    made: Data = {"prefix": f"2001:db8:{number:x}:8000::/{random.choice([49, 52, 57])}"}
+    _maybe(random, made, "ipv6", random.choice(["auto", "routed", "nptv6"]))
+    return made
 
 
 def _probe(random: Random) -> Data:
@@ -181,6 +194,10 @@ def _lans(random: Random, made: Data, count: int) -> Data | None:
             _maybe(
                 random, uplink["modem"], "from", random.choice([[":lans"], _some(random, [*lans])])
             )
+    if all(lan["address"] == "external" or lan.get("ipv6") == "off" for lan in lans.values()):
+        for uplink in made["uplinks"].values():
+            if uplink.get("ipv6") in ("routed", "nptv6") and "prefix" not in uplink:
+                uplink["ipv6"] = "masquerade"
     return lans if lans or random.random() < 0.5 else None
 
 
@@ -233,7 +250,8 @@ def _firewall(random: Random, made: Data, _: int) -> Data | str | None:
     _maybe(random, firewall, "log", random.choice(["off", "drops"]))
     allow = [_allow(random, names) for _ in range(random.randint(0, 4))]
     _maybe(random, firewall, "allow", allow)
-    forwards = [_forward(random, number, host, names) for number, host in enumerate(_hosts(made))]
+    by = [name for name, uplink in made["uplinks"].items() if _has_ipv4(uplink)]
+    forwards = [_forward(random, number, host, by) for number, host in enumerate(_hosts(made))]
     forwards = forwards[:10]
     forwards += [_forward6(random, number, host) for number, host in enumerate(_hosts6(made))][:10]
     _maybe(random, firewall, "forwards", forwards)
@@ -431,6 +449,12 @@ def _has_ipv6(uplink: Data) -> bool:
     if isinstance(uplink["address"], str) and uplink["address"] in ("dhcp", "external"):
         return uplink.get("ipv6") != "off"
     return any(":" in address for address in _list(uplink["address"]))
+
+
+def _has_ipv4(uplink: Data) -> bool:
+    if isinstance(uplink["address"], str) and uplink["address"] in ("dhcp", "external"):
+        return uplink.get("ipv4") != "off"
+    return any("." in address for address in _list(uplink["address"]))
 
 
 def _hosts(made: Data) -> list[str]:

@@ -105,12 +105,12 @@ def _share(uplink: Uplink) -> Share:
 # -- sets and rules ------------------------------------------------------------------------------
 
 
-def sets(conf: Config, ipv6: bool) -> tuple[AddressSet, ...]:
+def sets(conf: Config) -> tuple[AddressSet, ...]:
     """Those with addresses, one of each family."""
     return tuple(
         AddressSet(_set(one.name, family), family, elements, str(one.origin))
         for one in conf.sets
-        for family in _families(ipv6)
+        for family in conf.families
         if (elements := _elements(one.spans, family))
     )
 
@@ -128,7 +128,7 @@ def _named(conf: Config) -> dict[Spans, Hours]:
     }
 
 
-def rules(conf: Config, lans: Iterable[Lan], ipv6: bool) -> tuple[FlowRule, ...]:
+def rules(conf: Config, lans: Iterable[Lan]) -> tuple[FlowRule, ...]:
     """The rules as lines of one family each.
 
     A rule becomes several lines where addresses of its own and sets stand side by side, and none
@@ -137,7 +137,7 @@ def rules(conf: Config, lans: Iterable[Lan], ipv6: bool) -> tuple[FlowRule, ...]
     return tuple(
         line
         for rule in conf.rules
-        for family in _families(ipv6)
+        for family in conf.families
         for line in _lines(conf, rule, family, {lan.name: lan for lan in lans})
     )
 
@@ -183,10 +183,6 @@ def _ends(
     for one in conf.sets:
         if one.name in addresses.sets and _elements(one.spans, family):
             yield (), _set(one.name, family)
-
-
-def _families(ipv6: bool) -> tuple[Family, ...]:
-    return (4, 6) if ipv6 else (4,)
 
 
 def _set(name: str, family: Family) -> str:

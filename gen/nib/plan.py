@@ -18,6 +18,7 @@ Mark = NewType("Mark", int)
 Table = NewType("Table", int)
 Priority = NewType("Priority", int)
 Kind = Literal["dhcp", "static", "external"]
+Leaving6 = Literal["off", "masquerade", "routed", "nptv6"]
 
 VERSION = 1
 GENERATED_BY = "nib-gen from balance.yaml. Do not edit."
@@ -26,6 +27,9 @@ STATE_DIRECTORY = "/run/nib"
 
 # What an echo request carries.
 PROBE_PAYLOAD_BYTES = 8
+
+# The host's half of the address that an uplink has in the network delegated to it ("nib").
+PREFIX_TOKEN = "::6e:6962"
 
 # Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
 PROTOCOL = 110
@@ -73,8 +77,9 @@ class Uplink:
 
     `addresses` and the probe's targets are of all its `families`.  `address_priority` is that of
     the ip rules `from ADDRESS`: the static ones are among the plan's rules, the monitor keeps
-    those of addresses that come and go.  `budget_bytes` is what probes may cost in 30 days: the
-    probe's interval is long enough for it.
+    those of addresses that come and go.  `ipv6` is how the family leaves; `prefix` is the network
+    that is routed or exchanged by it, None where there is none or where it is delegated.
+    `budget_bytes` is what probes may cost in 30 days: the probe's interval is long enough for it.
     """
 
     name: str
@@ -83,6 +88,8 @@ class Uplink:
     kind: Kind
     families: tuple[Family, ...]
     addresses: tuple[str, ...]
+    ipv6: Leaving6
+    prefix: str | None
     gateway: str | None
     gateway6: str | None
     weight: int
@@ -112,7 +119,18 @@ class Uplink:
 
     def optional(self, family: Family) -> bool:
         """Nobody asked for the family: without address or gateway it is absent, not broken."""
-        return family == 6 and not self.addresses_of(6) and self.gateway6 is None
+        asked = bool(self.addresses_of(6)) or self.gateway6 is not None
+        return family == 6 and 4 in self.families and not asked
+
+    @property
+    def prefixed(self) -> bool:
+        """The provider gives IPv6 networks: some sources belong to this uplink."""
+        return self.ipv6 in ("routed", "nptv6")
+
+    @property
+    def delegated(self) -> bool:
+        """These networks are asked for by DHCP."""
+        return self.prefixed and self.prefix is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +163,8 @@ class Lan:
 
     `policy` spreads its new flows: `default`, or one of its own if it may not use every uplink.
     `announced` are the IPv6 networks that clients make addresses in; `link_local`: the device has
-    IPv6 at all.
+    IPv6 at all.  `subnet` is the number of its network in the prefixes of uplinks; without one it
+    gets none.
     """
 
     name: str
@@ -157,6 +176,7 @@ class Lan:
     network: str | None
     mtu: int | None
     dhcp_server: DhcpServer | None
+    subnet: int | None
     policy: str
     origin: str
 
@@ -314,6 +334,21 @@ class Plan:
     def kept_mask(self) -> int:
         """The bits of its mark that say how a flow goes on."""
         return self.marks.mask if self.blocks else self.marks.id_mask
+
+    @property
+    def prefixed(self) -> tuple[Uplink, ...]:
+        """The uplinks that some IPv6 sources belong to."""
+        return tuple(uplink for uplink in self.uplinks if uplink.prefixed)
+
+    @property
+    def routed(self) -> tuple[Uplink, ...]:
+        """The uplinks whose networks the lans have."""
+        return tuple(uplink for uplink in self.uplinks if uplink.ipv6 == "routed")
+
+    @property
+    def last_subnet(self) -> int:
+        """The highest number that a lan has in the prefixes of uplinks."""
+        return max((lan.subnet for lan in self.lans if lan.subnet is not None), default=0)
 
     def flow_rules_of(self, family: Family) -> tuple[FlowRule, ...]:
         """The lines of one family, in their order."""

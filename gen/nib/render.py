@@ -81,6 +81,7 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
     for uplink in plan.uplinks:
         files[_place(uplink)] = fill(
             "networkd/uplink.network.j2",
+            token=plans.PREFIX_TOKEN,
             uplink=uplink,
             rules=[rule for rule in plan.rules if rule.device == uplink.device],
             routes=[route for route in plan.routes if route.device == uplink.device],

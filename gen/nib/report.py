@@ -291,7 +291,7 @@ def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
         ", ".join(map(str, probe.targets)),
         _seconds(probe.interval_ms),
         _seconds(probe.timeout_ms),
-        f"{probe.quorum} of {len(uplink.targets_of(4))}",
+        f"{probe.quorum} of {len(uplink.targets_of(uplink.families[0]))}",
         _seconds(guarantee.detection_ms),
         _seconds(guarantee.return_ms),
         _data(guarantee.probe_bytes)

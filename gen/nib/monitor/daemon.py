@@ -17,6 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nib import __version__, plan, status
 from nib.hours import minute_of_week
 from nib.monitor import core, links
+from nib.monitor.announce import Announcer
 from nib.monitor.control import Control
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
@@ -114,7 +115,9 @@ class Daemon:
         ):
             self._looking = looking
             table_file = self._plan_file.with_name("nib.nft")
-            effects = Effects(self._plan, table_file, tables, changing)
+            given = [lan.device for lan in self._plan.lans if lan.subnet is not None]
+            announcers = {device: Announcer(device) for device in given}
+            effects = Effects(self._plan, table_file, tables, changing, announcers)
             tasks = [
                 group.create_task(self._think()),
                 group.create_task(self._act(effects)),
@@ -122,6 +125,7 @@ class Daemon:
                 group.create_task(self._patrol()),
                 group.create_task(self._clock()),
                 group.create_task(self._watchdog()),
+                *(group.create_task(announcer.run()) for announcer in announcers.values()),
             ]
             if listening := passed_socket():
                 tasks.append(group.create_task(self._control.serve(listening)))

@@ -3,12 +3,16 @@
 from nib.families import Family
 from nib.monitor.events import (
     AddDefault,
+    AddNetwork,
     AddRule,
+    Announce,
     Effect,
+    ForgetFlows,
     LoadState,
     LoadTable,
     Publish,
     RemoveDefault,
+    RemoveNetwork,
     RemoveRule,
     Say,
     SetBalance,
@@ -101,6 +105,14 @@ def complaint(effect: Effect, error: str) -> str:
             what = f"the ip rule {rule.priority} was not put back"
         case RemoveRule(rule):
             what = f"the ip rule {rule.priority} was not taken back"
+        case AddNetwork(network):
+            what = f"{network.device} was not given {network.network}"
+        case RemoveNetwork(network):
+            what = f"{network.network} was not taken away from {network.device}"
+        case Announce():
+            what = "the lans were not told their networks"
+        case ForgetFlows(_, uplink):
+            what = f"old IPv6 flows of {uplink} are not forgotten"
         case Publish():
             what = "status.json was not written"
         case Say():

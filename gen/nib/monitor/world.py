@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nib.families import Family
-from nib.monitor.events import Device, Facts
+from nib.monitor.events import Announced, Device, Facts
 from nib.monitor.health import Health
 from nib.monitor.upkeep import Memory
 from nib.plan import Plan
-from nib.state import Live
+from nib.state import Live, Prefixes
 from nib.status import Status
 
 Key = tuple[str, Family]
@@ -45,16 +45,17 @@ class Tally:
 class World:
     """All that the monitor knows.
 
-    `live` and `hours` are what should be loaded, `sent` what nft was last told; `obstructed` says
-    since when something stands in the way of an uplink, `complaints` when the journal heard one;
-    `refusals` are those of the last round; `wake_at` is when there is something to do by itself.
+    `live` and `hours` are what should be loaded, `sent` what nft was last told, with the delegated
+    networks, and `announced` what the lans were; `obstructed` says since when something stands in
+    the way of an uplink, `complaints` when the journal heard one; `refusals` are those of the last
+    round; `wake_at` is when there is something to do by itself.
     """
 
     plan: Plan
     healths: Mapping[Key, Health]
     live: Live
     hours: frozenset[str] = frozenset()
-    sent: tuple[Live, frozenset[str]] | None = None
+    sent: tuple[Live, frozenset[str], Prefixes] | None = None
     table_gone: bool = False
     retry_at: float = 0.0
     facts: Facts | None = None
@@ -62,6 +63,7 @@ class World:
     tallies: Mapping[Key, Tally] = field(default_factory=dict)
     refusals: Mapping[Key, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     upkeep: Memory = field(default_factory=Memory)
+    announced: tuple[Announced, ...] = ()
     complaints: Mapping[str, float] = field(default_factory=dict)
     published: Status | None = None
     wake_at: float = 0.0
