@@ -9,7 +9,8 @@ from nib import config
 from nib.config import Addresses, Config, Mode, Span, Uplink
 from nib.families import Family
 from nib.hours import Hours, Spans
-from nib.plan import AddressSet, FlowRule, Lan, Policy, Share, Sticky
+from nib.plan import Lan
+from nib.policies import AddressSet, FlowRule, Policy, Share, Sticky
 
 DEFAULT = "default"
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 from nib.budget import MONTH_MS, round_bytes
 from nib.families import Family
-from nib.plan import Plan, Policy, Probe, Uplink
+from nib.plan import Plan, Probe, Uplink
+from nib.policies import Policy
 from nib.state import carriers, everything
 
 

@@ -12,6 +12,7 @@ from nib import codec
 from nib.families import Family
 from nib.hours import Hours
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
+from nib.policies import AddressSet, FlowRule, Policy
 from nib.targets import Neighbour, Target, of_family
 
 Mark = NewType("Mark", int)
@@ -207,76 +208,6 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The weight of an uplink within a tier."""
-
-    uplink: str
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sticky:
-    """New flows of a lan's client follow its last one for `for_s` seconds; `pair`: to one host."""
-
-    pair: bool
-    for_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Which uplinks new flows may use: the first tier with a live member carries them.
-
-    When nobody in it lives: `stay`, they are spread as if all lived, for there is nothing better;
-    `any`, they go where flows go that no rule names; `block`, they are refused.
-    """
-
-    name: str
-    tiers: tuple[tuple[Share, ...], ...]
-    when_down: Literal["stay", "any", "block"] = "stay"
-    sticky: Sticky | None = None
-
-    def members(self, plan: "Plan", family: Family) -> tuple[Uplink, ...]:
-        """All of its uplinks that have the family."""
-        uplinks = [plan.uplink(share.uplink) for tier in self.tiers for share in tier]
-        return tuple(uplink for uplink in uplinks if family in uplink.families)
-
-
-@dataclass(frozen=True, slots=True)
-class AddressSet:
-    """A named nft set of one family; `elements` are addresses, networks and ranges."""
-
-    name: str
-    family: Family
-    elements: tuple[str, ...]
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class FlowRule:
-    """A line that sends new flows of one family to a policy; `default` is where others go.
-
-    What is empty says nothing, all the rest must fit: devices that the flow comes in by, addresses
-    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user;
-    `hours` is the name of some.
-    """
-
-    family: Family
-    policy: str
-    devices: tuple[str, ...]
-    source: tuple[str, ...]
-    source_set: str | None
-    destination: tuple[str, ...]
-    destination_set: str | None
-    protocols: tuple[str, ...]
-    sport: tuple[str, ...]
-    dport: tuple[str, ...]
-    dscp: tuple[int, ...]
-    user: str | int | None
-    hours: str | None
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that is written, loaded and watched.
 
@@ -302,6 +233,11 @@ class Plan:
     segments: tuple[Segment, ...]
     firewall: Firewall | None
     state_file: str
+
+    def members(self, policy: Policy, family: Family) -> tuple[Uplink, ...]:
+        """All uplinks of a policy that have the family."""
+        uplinks = [self.uplink(share.uplink) for tier in policy.tiers for share in tier]
+        return tuple(uplink for uplink in uplinks if family in uplink.families)
 
     def uplink(self, name: str) -> Uplink:
         """The uplink called `name`; KeyError if there is none."""

@@ -26,7 +26,6 @@ from nib.plan import (
     Mark,
     Marks,
     Plan,
-    Policy,
     Priority,
     Probe,
     Rule,
@@ -34,6 +33,7 @@ from nib.plan import (
     Uplink,
 )
 from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
+from nib.policies import Policy
 from nib.targets import family_of
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand

@@ -6,7 +6,8 @@ from nib.columns import columns, duration, percent
 from nib.families import Family
 from nib.guarantees import Guarantee, guarantees
 from nib.passages import Allow, Forward, Limit
-from nib.plan import FlowRule, Plan, Sticky, Uplink
+from nib.plan import Plan, Uplink
+from nib.policies import FlowRule, Sticky
 from nib.state import carriers, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 

@@ -10,7 +10,8 @@ from ipaddress import IPv6Network
 from types import MappingProxyType
 
 from nib.families import Family
-from nib.plan import Plan, Policy, Share, Uplink
+from nib.plan import Plan, Uplink
+from nib.policies import Policy, Share
 
 # Any weight to 1/65536.  A smaller modulus rounds visibly: 100:1 becomes 253:3 with 256.
 SLOTS = 65536

@@ -11,7 +11,8 @@ from ipaddress import (
 
 from nib.families import Family
 from nib.oracle.values import Address, Case, Hop, Interface, Packet, Protocol, Reason, Situation
-from nib.plan import FlowRule, Plan, Uplink
+from nib.plan import Plan, Uplink
+from nib.policies import FlowRule
 
 Network = IPv4Network | IPv6Network
 

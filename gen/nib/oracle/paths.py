@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from nib.oracle.lookup import first_rule
 from nib.oracle.values import Address, Case, Choice, Reason
-from nib.plan import Policy, Share
+from nib.policies import Policy, Share
 
 CERTAIN = Fraction(1)
 
