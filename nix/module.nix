@@ -109,6 +109,7 @@ let
     ];
   units = [
     "systemd/system/nib-monitor.service"
+    "systemd/system/nib-monitor.socket"
     # The two that NixOS has in its own words: see below, and systemd.network.wait-online.
     "systemd/system/nib-nftables.service"
     "systemd/system/systemd-networkd-wait-online.service.d/05-nib.conf"
@@ -143,6 +144,7 @@ let
           --systemd ${builtins.head (builtins.splitVersion config.systemd.package.version)} \
           --program nft=${nft} \
           --program ip=${getExe' pkgs.iproute2 "ip"} \
+          --program systemd-sysusers=${config.systemd.package}/bin/systemd-sysusers \
           --program nib-monitor=${getExe' cfg.package "nib-monitor"} \
           --program systemd-networkd-wait-online=${config.systemd.package}/lib/systemd/systemd-networkd-wait-online
 
@@ -173,10 +175,12 @@ let
     fi
   '';
 
-  # The only unit that is taken as nib-gen wrote it.
+  # The only units that are taken as nib-gen wrote them.
   monitorUnit = pkgs.runCommand "nib-monitor-unit" { preferLocalBuild = true; } ''
     mkdir -p "$out/lib/systemd/system"
-    ln -s ${rendered}/etc/systemd/system/nib-monitor.service "$out/lib/systemd/system/"
+    for unit in nib-monitor.service nib-monitor.socket; do
+      ln -s ${rendered}/etc/systemd/system/$unit "$out/lib/systemd/system/"
+    done
   '';
 
   # -- what is in the way --------------------------------------------------------------------------
@@ -421,6 +425,8 @@ in
 
     (mkIf cfg.monitor.enable {
       systemd.packages = [ monitorUnit ];
+      # who may ask it
+      users.groups.nib = { };
       # NixOS does not read [Install].
       systemd.services.nib-monitor = {
         wantedBy = [ "multi-user.target" ];

@@ -96,13 +96,35 @@ def _uplink(random: Random, number: int) -> Data:
     _maybe(random, made, "mtu", random.choice([1280, 1492, 9000]))
     _maybe(random, made, "bandwidth", {"down": "1Gbit", "up": random.choice(["800kbit", "7Mbit"])})
     if random.random() < 0.2:
-        made["metered"] = {"budget": random.choice(["20MB", "999999999GB", "3000kB"])}
+        made["metered"] = {"budget": random.choice(["90MB", "999999999GB", "60000kB"])}
+    if "network" not in made and random.random() < 0.2:
+        made["modem"] = _modem(random, number)
+    if "network" not in made and made["address"] != "external" and random.random() < 0.2:
+        made["netdev"] = _netdev(random, number)
     return made
 
 
-def _dhcp(random: Random, _: int) -> Data:
+def _modem(random: Random, number: int) -> Data:
+    made: Data = {"address": f"192.168.{number}.1"}
+    _maybe(random, made, "own", f"192.168.{number}.2/24")
+    if "own" in made:
+        _maybe(random, made, "device", f"modem{number}")
+    return made
+
+
+def _netdev(random: Random, number: int) -> Data:
+    """On one of a few ports that are nothing else."""
+    port = f"port{number % 3}"
+    return random.choice([{"macvlan": port}, {"vlan": port, "id": number + 1}])
+
+
+def _dhcp(random: Random, number: int) -> Data:
+    """The first has IPv4 in any case: forwards may be for it."""
     made: Data = {"address": "dhcp"}
-    _maybe(random, made, "ipv6", random.choice(["auto", "off", "masquerade"]))
+    words = ["auto", "off", "masquerade", "routed", "nptv6"]
+    _maybe(random, made, "ipv6", random.choice(words))
+    if number and made.get("ipv6") != "off":
+        _maybe(random, made, "ipv4", random.choice(["auto", "off"]))
     return made
 
 
@@ -126,12 +148,21 @@ def _static(random: Random, number: int) -> Data:
         network6 = IPv6Network(f"2001:db8:{number:x}::/{random.choice([48, 64, 127])}")
         addresses.append(f"{network6[1]}/{network6.prefixlen}")
         gateways.append(random.choice([str(network6[0]), f"fe80::{number:x}"]))
+        made = random.choice([{}, _routed(random, number)])
+        if number and random.random() < 0.3:
+            addresses, gateways = addresses[-1:], gateways[-1:]
     else:
-        gateways = random.choice([gateways, gateways])
-    return {
+        made = {}
+    return made | {
         "address": _one_or_list(random, addresses),
         "gateway": _one_or_list(random, gateways),
     }
+
+
+def _routed(random: Random, number: int) -> Data:
+    made: Data = {"prefix": f"2001:db8:{number:x}:8000::/{random.choice([49, 52, 57])}"}
+    _maybe(random, made, "ipv6", random.choice(["auto", "routed", "nptv6"]))
+    return made
 
 
 def _probe(random: Random) -> Data:
@@ -163,6 +194,15 @@ def _is_ipv6(target: Data) -> bool:
 def _lans(random: Random, made: Data, count: int) -> Data | None:
     ipv6 = any(_has_ipv6(uplink) for uplink in made["uplinks"].values())
     lans = {_name(random, "l", i): _lan(random, i, ipv6) for i in range(count)}
+    for uplink in made["uplinks"].values():
+        if "modem" in uplink and lans:
+            _maybe(
+                random, uplink["modem"], "from", random.choice([[":lans"], _some(random, [*lans])])
+            )
+    if all(lan["address"] == "external" or lan.get("ipv6") == "off" for lan in lans.values()):
+        for uplink in made["uplinks"].values():
+            if uplink.get("ipv6") in ("routed", "nptv6") and "prefix" not in uplink:
+                uplink["ipv6"] = "masquerade"
     return lans if lans or random.random() < 0.5 else None
 
 
@@ -172,6 +212,8 @@ def _lan(random: Random, number: int, ipv6: bool) -> Data:
         made["address"] = "external"
         _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
         return made
+    if random.random() < 0.1:
+        made["netdev"] = _netdev(random, 100 + number)
     prefix = random.choice([16, 24, 30])
     addresses = [f"10.{number}.0.{last}/{prefix}" for last in range(1, random.choice([2, 2, 3]))]
     if ipv6 and random.random() < 0.4:
@@ -213,8 +255,11 @@ def _firewall(random: Random, made: Data, _: int) -> Data | str | None:
     _maybe(random, firewall, "log", random.choice(["off", "drops"]))
     allow = [_allow(random, names) for _ in range(random.randint(0, 4))]
     _maybe(random, firewall, "allow", allow)
-    forwards = [_forward(random, number, host, names) for number, host in enumerate(_hosts(made))]
-    _maybe(random, firewall, "forwards", forwards[:10])
+    by = [name for name, uplink in made["uplinks"].items() if _has_ipv4(uplink)]
+    forwards = [_forward(random, number, host, by) for number, host in enumerate(_hosts(made))]
+    forwards = forwards[:10]
+    forwards += [_forward6(random, number, host) for number, host in enumerate(_hosts6(made))][:10]
+    _maybe(random, firewall, "forwards", forwards)
     return firewall
 
 
@@ -231,21 +276,120 @@ def _forward(random: Random, number: int, host: str, names: list[str]) -> Data:
     return made
 
 
+def _forward6(random: Random, number: int, host: str) -> Data:
+    port = 40_000 + 10 * number
+    made: Data = {
+        "protocol": random.choice(["tcp", "udp", ["tcp", "udp"]]),
+        "port": _one_or_list(random, _some(random, [port, f"{port + 1}-{port + 8}", port + 9])),
+        "to": random.choice([host, f"[{host}]:8080"]),
+    }
+    _maybe(random, made, "source", ["2001:db8:f000::/36"])
+    _maybe(random, made, "limit", {"rate": "5/minute"})
+    return made
+
+
+def _sets(random: Random, _: Data, __: int) -> Data | None:
+    """Parts of the lans, and of the world."""
+    made: Data = {}
+    for number in range(random.randint(0, 3)):
+        spans = random.choice(
+            [
+                [f"10.{number}.0.64/27", f"fd01:{number:x}::40/122"],
+                [f"10.{number}.0.70-10.{number}.0.90", f"192.0.2.{number}"],
+                ["203.0.113.0/25", "2001:db8:f000::/44", "192.0.2.64-192.0.2.99"],
+            ]
+        )
+        made[_name(random, "s", number)] = spans
+    return made or None
+
+
+def _policies(random: Random, made: Data, _: int) -> Data | None:
+    policies: Data = {}
+    names = [*made["uplinks"]]
+    for number in range(random.randint(0, 3)):
+        name = "default" if random.random() < 0.2 else _name(random, "p", number)
+        policies[name] = _policy(random, names)
+        if name == "default":
+            policies[name].pop("when_down", None)
+    return policies or None
+
+
+def _policy(random: Random, names: list[str]) -> Data:
+    made: Data = {}
+    chosen = _some(random, names)[:6]
+    at = random.randint(1, len(chosen))
+    tiers = [tier for tier in (chosen[:at], chosen[at:]) if tier]
+    _maybe(random, made, "tiers", random.choice([tiers, [[":uplinks"]]]))
+    _maybe(random, made, "when_down", random.choice(["any", "block", "block"]))
+    if random.random() < 0.2:
+        sticky: Data = {}
+        _maybe(random, sticky, "by", random.choice(["source", "pair"]))
+        _maybe(random, sticky, "for", random.choice(["1s", "10m", "24h"]))
+        made["sticky"] = sticky
+    return made
+
+
+def _rules(random: Random, made: Data, _: int) -> list[Data] | None:
+    """No rule hides another: each asks for something that no other asks for."""
+    if random.random() < 0.2:
+        return None
+    names = [*made.get("policies", {}), *made["uplinks"], "default"]
+    count = random.choice([1, 2, 5, 10, 30])
+    return [_rule(random, made, number, names) for number in range(count)]
+
+
+def _rule(random: Random, made: Data, number: int, names: list[str]) -> Data:
+    use = random.choice(names)
+    match: Data = random.choice(
+        [
+            {"protocol": random.choice(["tcp", ["udp", "tcp"]]), "dport": 7000 + number},
+            {
+                "protocol": "tcp",
+                "dport": [7000 + number, f"{7100 + 10 * number}-{7105 + 10 * number}"],
+            },
+            {"protocol": "udp", "sport": [9000 + number]},
+            {
+                "source": [
+                    f"10.{number % 4}.0.{100 + number}",
+                    f"fd01:{number % 4:x}::{100 + number:x}",
+                ]
+            },
+            {"source": f"10.{number % 4}.0.{150 + number}"},
+            {"destination": [f"100.64.{number}.0/24", f"2001:db8:e000:{number:x}::/64"]},
+            {"destination": f"100.65.0.{number}-100.65.0.{number + 3}"},
+            {"dscp": number},
+            {"user": random.choice([2000 + number])},
+        ]
+    )
+    if number == 0:
+        match = random.choice([match, {"user": "daemon"}])
+    extra = random.choice(["none", "none", "lan", "protocol", "set", "dscp"])
+    lans = made.get("lans", {})
+    if extra == "lan" and lans and "user" not in match and use in ("default", *_allowed(made)):
+        match["lan"] = _one_or_list(random, _some(random, [*lans])[:3])
+    elif extra == "protocol" and "protocol" not in match:
+        match["protocol"] = random.choice(["tcp", "udp", "icmp", ["gre", "esp"], "sctp"])
+    elif extra == "set" and made.get("sets"):
+        end = random.choice(["source", "destination"])
+        match.setdefault(end, f"@{random.choice([*made['sets']])}")
+    elif extra == "dscp":
+        match.setdefault("dscp", ["ef", "cs0", 10 + number])
+    times = ["01:00-05:00", "Mon-Fri 22:00-06:00", "Sat,Sun", "Sun-Mon 00:00-24:00"]
+    _maybe(random, match, "time", _one_or_list(random, _some(random, times)))
+    return {"match": match, "use": use}
+
+
+def _allowed(made: Data) -> list[str]:
+    """What rules of any lan may use."""
+    everybody = made.get("forwarding") is None
+    return [*made.get("policies", {}), *made["uplinks"]] if everybody else []
+
+
 def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
     routes = [{"to": f"172.16.{i}.0/24", "via": host} for i, host in enumerate(_hosts(made))]
     for route in routes:
         _maybe(random, route, "masquerade", random.choice([True, False]))
     return random.choice([None, routes[:10]])
-
-
-def _rules(random: Random, made: Data, _: int) -> list[Data] | None:
-    rules: list[Data] = []
-    for number in range(random.randint(0, 5)):
-        match: Data = {"protocol": random.choice(["tcp", "udp"]), "dport": 1000 + number}
-        times = ["01:00-05:00", "Mon-Fri 22:00-06:00", "Sat,Sun", "Sun-Mon 00:00-24:00"]
-        _maybe(random, match, "time", _one_or_list(random, _some(random, times)))
-        rules.append({"match": match, "use": random.choice(["default", *made["uplinks"]])})
-    return random.choice([None, rules])
 
 
 def _allow(random: Random, names: list[str]) -> Data:
@@ -270,7 +414,9 @@ def _allow(random: Random, names: list[str]) -> Data:
 def _marks(random: Random, made: Data, _: int) -> Data | None:
     """A mask with room for all uplinks and all pinned ids, wherever it lies."""
     needed = max([len(made["uplinks"]), *(u.get("id", 1) for u in made["uplinks"].values())])
-    width = random.choice([w for w in range(3, 9) if highest_id((1 << w) - 1) >= needed])
+    blocks = any(one.get("when_down") == "block" for one in made.get("policies", {}).values())
+    widths = range(3, 8 if blocks else 9)
+    width = random.choice([w for w in widths if highest_id((1 << w) - 1) >= needed])
     mask = ((1 << width) - 1) << random.randint(0, 32 - width)
     return random.choice([None, {"mask": random.choice([mask, f"{mask:#x}"])}])
 
@@ -282,8 +428,11 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "forwarding": _forwarding,
     "firewall": _firewall,
     "routes": _routes,
+    "sets": _sets,
+    "policies": _policies,
     "rules": _rules,
     "probe": lambda random, _, __: random.choice([None, _probe(random)]),
+    "hooks": lambda random, _, __: random.choice([None, {}, {"timeout": "30s"}]),
     "marks": _marks,
 }
 """In the order in which they are made: a later one may ask for the earlier ones."""
@@ -307,11 +456,24 @@ def _has_ipv6(uplink: Data) -> bool:
     return any(":" in address for address in _list(uplink["address"]))
 
 
+def _has_ipv4(uplink: Data) -> bool:
+    if isinstance(uplink["address"], str) and uplink["address"] in ("dhcp", "external"):
+        return uplink.get("ipv4") != "off"
+    return any("." in address for address in _list(uplink["address"]))
+
+
 def _hosts(made: Data) -> list[str]:
     """One in each lan that is large enough."""
     first = [_list(lan["address"])[0] for lan in made.get("lans", {}).values()]
     own = [address for address in first if address.endswith(("/16", "/24"))]
     return [address.partition("/")[0].removesuffix(".1") + ".77" for address in own]
+
+
+def _hosts6(made: Data) -> list[str]:
+    """One in each lan that has IPv6."""
+    lans = made.get("lans", {}).values()
+    addresses = [address for lan in lans for address in _list(lan["address"]) if ":" in address]
+    return [address.partition("/")[0].removesuffix("1") + "77" for address in addresses]
 
 
 def _list(value: Any) -> list[Any]:

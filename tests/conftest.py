@@ -22,6 +22,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write what is expected instead of comparing"
     )
+    parser.addoption(
+        "--packets", type=int, metavar="N", help="ask oracle and kernel about N configurations"
+    )
 
 
 @pytest.fixture

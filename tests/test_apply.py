@@ -63,6 +63,11 @@ def test_the_first_time() -> None:
             "",
             "systemctl daemon-reload\nsystemctl restart nib-monitor.service\n",
         ),
+        (
+            "systemd/system/nib-monitor.socket",
+            "",
+            "systemctl daemon-reload\nsystemctl restart nib-monitor.service\n",
+        ),
         ("systemd/system/nib-nftables.service", "", "systemctl daemon-reload\n"),
         ("", "nib-monitor.service", "systemctl start nib-monitor.service\n"),
         ("", "systemd-networkd.service", "systemctl start systemd-networkd.service\n"),

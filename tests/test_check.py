@@ -152,7 +152,7 @@ def test_each_family_has_targets_of_its_own() -> None:
 
 def test_who_has_ipv6() -> None:
     config = read(samples.DUAL)
-    assert [uplink.ipv6 for uplink in config.uplinks] == [True, True, False]
+    assert [uplink.ipv6 for uplink in config.uplinks] == ["masquerade", "masquerade", None]
     assert [lan.ipv6 for lan in config.lans] == [True, False, True]
     dsl = config.uplinks[1]
     assert (str(dsl.gateway), str(dsl.gateway6)) == ("198.51.100.1", "2001:db8:2::1")

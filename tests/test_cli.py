@@ -336,6 +336,7 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
         "nft": "/store/1-nftables/bin/nft",
         "ip": "/store/2-iproute2/bin/ip",
         "nib-monitor": "/store/3-nib/bin/nib-monitor",
+        "systemd-sysusers": "/store/4-systemd/bin/systemd-sysusers",
         "systemd-networkd-wait-online": "/store/4-systemd/lib/systemd-networkd-wait-online",
     }
     given = [word for name, path in store.items() for word in ("--program", f"{name}={path}")]

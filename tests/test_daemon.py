@@ -14,10 +14,12 @@ import pytest
 
 import samples
 from alone import alone, sh, wait_for
+from nib import stream
 from nib.monitor.daemon import Daemon
 from nib.monitor.events import Woke
 from nib.plan import to_json
 from nib.status import STATUS_FILE, from_json
+from nib.stream import Change, Flip, Share, Snapshot
 from private import environment
 from test_effects import balance
 from test_links import DEVICES, rule_text
@@ -95,10 +97,16 @@ class Running:
         self._manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._manager.bind("/run/notify")
         self._manager.setblocking(False)
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind("/run/control")
+        self.listening.listen()
+        # as systemd passes it: the descriptor 3, and who it is for
+        passed = f'exec env LISTEN_FDS=1 LISTEN_PID=$$ "$@" 3<&{self.listening.fileno()}'
         self.process = subprocess.Popen(
-            [*COMMAND, str(plan_file)],
+            ["bash", "-c", passed, "bash", *COMMAND, str(plan_file)],
             stderr=subprocess.PIPE,
             text=True,
+            pass_fds=(self.listening.fileno(),),
             env=environment(NOTIFY_SOCKET="/run/notify", WATCHDOG_USEC="300000"),
         )
 
@@ -123,6 +131,7 @@ class Running:
         self.process.kill()
         self.process.communicate()
         self._manager.close()
+        self.listening.close()
 
 
 NETWORKD = f"""{DEVICES}
@@ -188,6 +197,23 @@ def test_what_others_do_is_put_right(plan_file: Path) -> None:
     assert "somebody changed nib's nft table: loading it again" in journal.splitlines()
     assert "cable is down: wan1 has no carrier (cable4-1)" in journal.splitlines()
     assert "Traceback" not in journal
+
+
+@alone
+def test_who_listens_hears_of_it(plan_file: Path) -> None:
+    with running(plan_file) as monitor, socket.socket(socket.AF_UNIX) as channel:
+        channel.connect("/run/control")
+        channel.sendall(b'{"do": "watch"}\n')
+        told = (stream.from_json(line).item for line in channel.makefile())
+        assert isinstance(next(told), Snapshot)
+        sh("ip link set far_wan1 down")
+        change = next(item for item in told if isinstance(item, Change))
+        flip = next(item for item in told if isinstance(item, Flip))
+        # who watches keeps no monitor from its end
+        assert monitor.end()[0] == 0
+    assert (change.uplink, change.after) == ("cable", "down")
+    assert change.reason == "wan1 has no carrier"
+    assert flip.after == (Share("dsl", 1.0),)
 
 
 @alone

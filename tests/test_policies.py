@@ -15,7 +15,8 @@ from nib.check.reach import Reach
 from nib.config import Span
 from nib.monitor.core import begin, step
 from nib.monitor.events import Facts, Looked
-from nib.plan import FlowRule, Plan
+from nib.plan import Plan
+from nib.policies import FlowRule
 from nib.report import plan_report
 from nib.runs import runs
 from nib.state import everything, render_state

@@ -82,9 +82,15 @@ def test_an_uplink_that_goes_takes_no_number_along(data: Data, choice: st.DataOb
 
 
 def without(data: Data, gone: str) -> Data:
-    """The uplinks but one, and the mask; the rest might name it."""
-    left = {name: uplink for name, uplink in data["uplinks"].items() if name != gone}
-    return {key: data[key] for key in ("marks", "probe") if key in data} | {"uplinks": left}
+    """The uplinks but one, the mask and a lan; the rest might name it, and a modem names lans."""
+    left = {
+        name: {key: value for key, value in uplink.items() if key != "modem"}
+        for name, uplink in data["uplinks"].items()
+        if name != gone
+    }
+    lans = {"home": {"device": "lan0", "address": "10.0.0.1/24"}}
+    kept = {key: data[key] for key in ("marks", "probe") if key in data}
+    return kept | {"uplinks": left, "lans": lans}
 
 
 # -- nft -----------------------------------------------------------------------------------------

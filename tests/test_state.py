@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import private
 import samples
-from nib.plan import Policy, Share
+from nib.policies import Policy, Share
 from nib.state import SLOTS, carriers, everything, render_state, slots
 
 WEIGHTS = st.lists(st.integers(1, 256), min_size=1, max_size=62)

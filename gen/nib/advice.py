@@ -8,7 +8,6 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from nib.config import Config, Network, Uplink
 from nib.document import Document
-from nib.families import Family
 from nib.peers import PEERS, Peer
 from nib.planner import make_plan
 from nib.problem import Path, Problem, in_order
@@ -75,7 +74,7 @@ def _tables(document: Document, config: Config) -> Iterator[Problem]:
 
 def _operators(document: Document, uplink: Uplink) -> Iterator[Problem]:
     path = _written(document, uplink, "targets")
-    for family in _families(uplink):
+    for family in uplink.families:
         targets = of_family(uplink.probe.targets, family)
         operators = {_operator(target) for target in targets}
         if len(operators) == 1 and (name := operators.pop()):
@@ -90,7 +89,7 @@ def _operators(document: Document, uplink: Uplink) -> Iterator[Problem]:
 
 def _flapping(document: Document, uplink: Uplink) -> Iterator[Problem]:
     path = _written(document, uplink, "fall")
-    counts = {len(of_family(uplink.probe.targets, family)) for family in _families(uplink)}
+    counts = {len(of_family(uplink.probe.targets, family)) for family in uplink.families}
     if uplink.probe.fall == 1 and uplink.probe.quorum in counts:
         sentence = "one lost packet takes the uplink down"
         hint = "with 'fall: 2' or more, or a quorum below the number of targets, it takes several"
@@ -101,10 +100,6 @@ def _written(document: Document, uplink: Uplink, key: str) -> Path:
     """Where what an uplink says in its `probe` is written: with the uplink, or for all of them."""
     own: Path = ("uplinks", uplink.name, "probe", key)
     return own if own in document.values else ("probe", key)
-
-
-def _families(uplink: Uplink) -> tuple[Family, ...]:
-    return (4, 6) if uplink.ipv6 else (4,)
 
 
 def _operator(target: Target) -> str:

@@ -1,4 +1,4 @@
-"""Text for a person: aligned columns, spans of time."""
+"""Text for a person: aligned columns, spans of time, shares."""
 
 from collections.abc import Sequence
 
@@ -25,3 +25,8 @@ def duration(seconds: float) -> str:
     ]
     first = next((index for index, (count, _) in enumerate(parts) if count), 3)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
+
+
+def percent(part: float) -> str:
+    """0..1 as people say it: `75%`."""
+    return f"{100 * part:.3g}%"

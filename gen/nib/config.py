@@ -15,13 +15,16 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from typing import Literal
 
+from nib.families import Family
 from nib.hours import Spans
 from nib.targets import Target
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
+Leaving6 = Literal["masquerade", "routed", "nptv6"]
 Span = tuple[Address, Address]
 """The first and the last address of a range; both of one family."""
 
@@ -101,9 +104,10 @@ class Bandwidth:
 class Uplink:
     """A way out.  A gateway is None where a lease, an announcement or the device itself says it.
 
-    `ipv6`: this family may leave here, masqueraded.  `budget_bytes`: what its probes may cost in
-    30 days, None where that does not matter.  `network`: the user's file for the device, if nib
-    only adds to it.
+    `ipv4`, `ipv6`: the families that may leave here.  By "routed" the lans have networks of the
+    provider's `prefix`, by "nptv6" theirs are exchanged for those; None where it is delegated.
+    `budget_bytes`: what its probes may cost in 30 days, None where that does not matter.
+    `network`: the user's file for the device, if nib only adds to it.
     """
 
     name: str
@@ -111,7 +115,9 @@ class Uplink:
     address: Dhcp | Static | External
     gateway: IPv4Address | None
     gateway6: IPv6Address | None
-    ipv6: bool
+    ipv4: bool
+    ipv6: Leaving6 | None
+    prefix: IPv6Network | None
     weight: int
     tier: int
     pinned_id: int | None
@@ -121,6 +127,11 @@ class Uplink:
     budget_bytes: int | None
     probe: Probe
     origin: Origin
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """One or both."""
+        return (*((4,) if self.ipv4 else ()), *((6,) if self.ipv6 else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +355,11 @@ class Config:
     firewall: Firewall | None
     hooks: Hooks
     mask: int
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Those that any uplink has."""
+        return tuple(sorted({family for uplink in self.uplinks for family in uplink.families}))
 
     def may_forward(self, one: str, other: str) -> bool:
         """Whether a group holds both names."""

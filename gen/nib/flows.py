@@ -9,7 +9,8 @@ from nib import config
 from nib.config import Addresses, Config, Mode, Span, Uplink
 from nib.families import Family
 from nib.hours import Hours, Spans
-from nib.plan import AddressSet, FlowRule, Lan, Policy, Share, Sticky
+from nib.plan import Lan
+from nib.policies import AddressSet, FlowRule, Policy, Share, Sticky
 
 DEFAULT = "default"
 
@@ -105,12 +106,12 @@ def _share(uplink: Uplink) -> Share:
 # -- sets and rules ------------------------------------------------------------------------------
 
 
-def sets(conf: Config, ipv6: bool) -> tuple[AddressSet, ...]:
+def sets(conf: Config) -> tuple[AddressSet, ...]:
     """Those with addresses, one of each family."""
     return tuple(
         AddressSet(_set(one.name, family), family, elements, str(one.origin))
         for one in conf.sets
-        for family in _families(ipv6)
+        for family in conf.families
         if (elements := _elements(one.spans, family))
     )
 
@@ -128,7 +129,7 @@ def _named(conf: Config) -> dict[Spans, Hours]:
     }
 
 
-def rules(conf: Config, lans: Iterable[Lan], ipv6: bool) -> tuple[FlowRule, ...]:
+def rules(conf: Config, lans: Iterable[Lan]) -> tuple[FlowRule, ...]:
     """The rules as lines of one family each.
 
     A rule becomes several lines where addresses of its own and sets stand side by side, and none
@@ -137,7 +138,7 @@ def rules(conf: Config, lans: Iterable[Lan], ipv6: bool) -> tuple[FlowRule, ...]
     return tuple(
         line
         for rule in conf.rules
-        for family in _families(ipv6)
+        for family in conf.families
         for line in _lines(conf, rule, family, {lan.name: lan for lan in lans})
     )
 
@@ -183,10 +184,6 @@ def _ends(
     for one in conf.sets:
         if one.name in addresses.sets and _elements(one.spans, family):
             yield (), _set(one.name, family)
-
-
-def _families(ipv6: bool) -> tuple[Family, ...]:
-    return (4, 6) if ipv6 else (4,)
 
 
 def _set(name: str, family: Family) -> str:

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 from nib.budget import MONTH_MS, turn_bytes
 from nib.families import Family
-from nib.plan import Plan, Policy, Uplink
+from nib.plan import Plan, Uplink
+from nib.policies import Policy
 from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
 from nib.state import carriers, everything
 

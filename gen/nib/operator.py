@@ -3,20 +3,25 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from nib import __version__, host
+from nib.control import Away, ask
 from nib.host import DIFFERS, FINE, Refused
+from nib.oracle.values import PROTOCOLS
 from nib.status import STATUS_FILE, from_json
+from nib.stream import SOCKET, Ended, Request, Snapshot
+from nib.stream import from_json as told_from_json
 
 PROGRAM = "nib"
 
 DESCRIPTION = "Run a router that balances over several ISPs."
 
 EPILOG = """\
-exit status: 0 fine, 1 unhealthy (an uplink is down), declined, a hook failed after the change, or
-not all could be imported, 2 wrong usage or a rejected FILE, 3 the host refused (no root, a missing
-tool, nft or networkd said no)
+exit status: 0 fine, 1 unhealthy (an uplink is down), declined, a hook failed after the change, not
+all could be imported, or what is explained gets nowhere, 2 wrong usage or a rejected FILE, 3 the
+host refused (no root, a missing tool, nft or networkd said no)
 """
 
 APPLY = """\
@@ -34,6 +39,21 @@ STATUS = """\
 Show what nib-monitor knows about the uplinks: who is up, since when and why, how it performs and
 which share of the new connections it gets.
 """
+
+EXPLAIN = """\
+Say what becomes of the first packet of a connection: which uplinks it may take and with which
+chance, with which source it leaves, or who drops it, and by which line of balance.yaml.  It is
+worked out from the plan and from the health of the uplinks; no packet is sent.
+"""
+
+
+WATCH = """\
+Show the uplinks, and then every change as it happens, until Ctrl-C; a restart of nib-monitor is
+waited for.  Needs root or the group nib.
+"""
+
+# Between two tries to reach a monitor that is away.
+AGAIN_S = 1.0
 
 
 def main() -> int:
@@ -73,6 +93,28 @@ def _parser() -> argparse.ArgumentParser:
     status.description = STATUS
     status.add_argument("--json", action="store_true", help="all that is known, as JSON")
     status.set_defaults(run=_status)
+
+    explain = commands.add_parser("explain", help="what becomes of a connection, and why")
+    explain.description = EXPLAIN
+    who = "its source; without it the router itself sends it, from whatever address fits"
+    explain.add_argument("--from", metavar="ADDRESS", dest="source", help=who)
+    explain.add_argument("--to", metavar="ADDRESS", required=True, help="its destination")
+    explain.add_argument("--in", metavar="DEVICE", dest="device", help="where it comes in")
+    explain.add_argument("--protocol", choices=PROTOCOLS, default="tcp", help="the default is tcp")
+    explain.add_argument("--sport", metavar="PORT", type=int, help="its source port")
+    explain.add_argument("--dport", metavar="PORT", type=int, help="its destination port")
+    explain.add_argument("--dscp", metavar="CLASS", default="be", help="like ef or 46")
+    explain.add_argument("--user", help="whose program on the router sends it")
+    explain.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    default = "/etc/nib/plan.json"
+    explain.add_argument(
+        "--plan", metavar="FILE", default=default, help=f"the default is {default}"
+    )
+    explain.set_defaults(run=_explain)
+    watch = commands.add_parser("watch", help="what happens, as it happens")
+    watch.description = WATCH
+    watch.add_argument("--json", action="store_true", help="the event stream itself")
+    watch.set_defaults(run=_watch)
     return parser
 
 
@@ -109,6 +151,12 @@ def _import(arguments: argparse.Namespace) -> int:
     return FINE if imported.complete else DIFFERS
 
 
+def _explain(arguments: argparse.Namespace) -> int:
+    from nib.explain import explain  # noqa: PLC0415
+
+    return explain(arguments)
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from nib.report import is_down, stale, status_report  # noqa: PLC0415
 
@@ -134,6 +182,44 @@ def _status(arguments: argparse.Namespace) -> int:
         host.say(f"{PROGRAM}: {warning}")
         return DIFFERS
     return DIFFERS if is_down(status) else FINE
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    heard = False
+    while True:
+        try:
+            for line in _told(as_json=arguments.json):
+                heard = True
+                sys.stdout.write(line)
+                sys.stdout.flush()
+        except Away:
+            if not heard:
+                raise
+        else:
+            host.say(f"{PROGRAM}: nib-monitor went away; waiting for it")
+        time.sleep(AGAIN_S)
+
+
+def _told(*, as_json: bool) -> Iterator[str]:
+    """What to show until the monitor hangs up: its own lines, or those for people."""
+    from nib.report import status_report  # noqa: PLC0415
+    from nib.watch import told_line  # noqa: PLC0415
+
+    greeted = False
+    for line in ask(Request("watch")):
+        try:
+            told = told_from_json(line)
+        except (ValueError, RecursionError) as problem:
+            raise Refused(f"{SOCKET}: {problem}\n  try: systemctl restart nib-monitor") from None
+        if as_json:
+            yield line
+        elif isinstance(told.item, Snapshot) and not greeted:
+            greeted = True
+            yield status_report(told.item.status, time.monotonic(), _clock)
+        else:
+            yield told_line(told, _clock(time.time() - told.time_s))
+        if isinstance(told.item, Ended):
+            raise Refused(f"nib-monitor ended this: {told.item.reason}")
 
 
 def _clock(ago_s: float) -> str:

@@ -16,6 +16,7 @@ class Paths:
     nft: str = "nft"
     ip: str = "ip"
     nib_monitor: str = "nib-monitor"
+    systemd_sysusers: str = "systemd-sysusers"
     systemd_networkd_wait_online: str = "/usr/lib/systemd/systemd-networkd-wait-online"
 
 

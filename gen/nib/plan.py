@@ -12,6 +12,7 @@ from nib import codec
 from nib.families import Family
 from nib.hours import Hours
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
+from nib.policies import AddressSet, FlowRule, Policy
 from nib.probe import Probe
 from nib.targets import Target, of_family
 
@@ -19,11 +20,15 @@ Mark = NewType("Mark", int)
 Table = NewType("Table", int)
 Priority = NewType("Priority", int)
 Kind = Literal["dhcp", "static", "external"]
+Leaving6 = Literal["off", "masquerade", "routed", "nptv6"]
 
 VERSION = 1
 GENERATED_BY = "nib-gen from balance.yaml. Do not edit."
 
 STATE_DIRECTORY = "/run/nib"
+
+# The host's half of the address that an uplink has in the network delegated to it ("nib").
+PREFIX_TOKEN = "::6e:6962"
 
 # Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
 PROTOCOL = 110
@@ -58,8 +63,9 @@ class Uplink:
 
     `addresses` and the probe's targets are of all its `families`.  `address_priority` is that of
     the ip rules `from ADDRESS`: the static ones are among the plan's rules, the monitor keeps
-    those of addresses that come and go.  `budget_bytes` is what probes may cost in 30 days: the
-    probe's interval is long enough for it.
+    those of addresses that come and go.  `ipv6` is how the family leaves; `prefix` is the network
+    that is routed or exchanged by it, None where there is none or where it is delegated.
+    `budget_bytes` is what probes may cost in 30 days: the probe's interval is long enough for it.
     """
 
     name: str
@@ -68,6 +74,8 @@ class Uplink:
     kind: Kind
     families: tuple[Family, ...]
     addresses: tuple[str, ...]
+    ipv6: Leaving6
+    prefix: str | None
     gateway: str | None
     gateway6: str | None
     weight: int
@@ -97,7 +105,18 @@ class Uplink:
 
     def optional(self, family: Family) -> bool:
         """Nobody asked for the family: without address or gateway it is absent, not broken."""
-        return family == 6 and not self.addresses_of(6) and self.gateway6 is None
+        asked = bool(self.addresses_of(6)) or self.gateway6 is not None
+        return family == 6 and 4 in self.families and not asked
+
+    @property
+    def prefixed(self) -> bool:
+        """The provider gives IPv6 networks: some sources belong to this uplink."""
+        return self.ipv6 in ("routed", "nptv6")
+
+    @property
+    def delegated(self) -> bool:
+        """These networks are asked for by DHCP."""
+        return self.prefixed and self.prefix is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +149,8 @@ class Lan:
 
     `policy` spreads its new flows: `default`, or one of its own if it may not use every uplink.
     `announced` are the IPv6 networks that clients make addresses in; `link_local`: the device has
-    IPv6 at all.
+    IPv6 at all.  `subnet` is the number of its network in the prefixes of uplinks; without one it
+    gets none.
     """
 
     name: str
@@ -142,6 +162,7 @@ class Lan:
     network: str | None
     mtu: int | None
     dhcp_server: DhcpServer | None
+    subnet: int | None
     policy: str
     origin: str
 
@@ -172,76 +193,6 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The weight of an uplink within a tier."""
-
-    uplink: str
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sticky:
-    """New flows of a lan's client follow its last one for `for_s` seconds; `pair`: to one host."""
-
-    pair: bool
-    for_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Which uplinks new flows may use: the first tier with a live member carries them.
-
-    When nobody in it lives: `stay`, they are spread as if all lived, for there is nothing better;
-    `any`, they go where flows go that no rule names; `block`, they are refused.
-    """
-
-    name: str
-    tiers: tuple[tuple[Share, ...], ...]
-    when_down: Literal["stay", "any", "block"] = "stay"
-    sticky: Sticky | None = None
-
-    def members(self, plan: "Plan", family: Family) -> tuple[Uplink, ...]:
-        """All of its uplinks that have the family."""
-        uplinks = [plan.uplink(share.uplink) for tier in self.tiers for share in tier]
-        return tuple(uplink for uplink in uplinks if family in uplink.families)
-
-
-@dataclass(frozen=True, slots=True)
-class AddressSet:
-    """A named nft set of one family; `elements` are addresses, networks and ranges."""
-
-    name: str
-    family: Family
-    elements: tuple[str, ...]
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class FlowRule:
-    """A line that sends new flows of one family to a policy; `default` is where others go.
-
-    What is empty says nothing, all the rest must fit: devices that the flow comes in by, addresses
-    (elements or the name of a set), nft's words for protocols, ports, numbers of classes, a user;
-    `hours` is the name of some.
-    """
-
-    family: Family
-    policy: str
-    devices: tuple[str, ...]
-    source: tuple[str, ...]
-    source_set: str | None
-    destination: tuple[str, ...]
-    destination_set: str | None
-    protocols: tuple[str, ...]
-    sport: tuple[str, ...]
-    dport: tuple[str, ...]
-    dscp: tuple[int, ...]
-    user: str | int | None
-    hours: str | None
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that is written, loaded and watched.
 
@@ -267,6 +218,11 @@ class Plan:
     segments: tuple[Segment, ...]
     firewall: Firewall | None
     state_file: str
+
+    def members(self, policy: Policy, family: Family) -> tuple[Uplink, ...]:
+        """All uplinks of a policy that have the family."""
+        uplinks = [self.uplink(share.uplink) for tier in policy.tiers for share in tier]
+        return tuple(uplink for uplink in uplinks if family in uplink.families)
 
     def uplink(self, name: str) -> Uplink:
         """The uplink called `name`; KeyError if there is none."""
@@ -294,6 +250,21 @@ class Plan:
     def kept_mask(self) -> int:
         """The bits of its mark that say how a flow goes on."""
         return self.marks.mask if self.blocks else self.marks.id_mask
+
+    @property
+    def prefixed(self) -> tuple[Uplink, ...]:
+        """The uplinks that some IPv6 sources belong to."""
+        return tuple(uplink for uplink in self.uplinks if uplink.prefixed)
+
+    @property
+    def routed(self) -> tuple[Uplink, ...]:
+        """The uplinks whose networks the lans have."""
+        return tuple(uplink for uplink in self.uplinks if uplink.ipv6 == "routed")
+
+    @property
+    def last_subnet(self) -> int:
+        """The highest number that a lan has in the prefixes of uplinks."""
+        return max((lan.subnet for lan in self.lans if lan.subnet is not None), default=0)
 
     def flow_rules_of(self, family: Family) -> tuple[FlowRule, ...]:
         """The lines of one family, in their order."""

@@ -5,6 +5,7 @@ else computes one.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,7 +13,6 @@ from operator import attrgetter
 
 from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
-from nib.families import Family
 from nib.hours import Hours
 from nib.passages import Allow, Firewall
 from nib.plan import (
@@ -26,13 +26,13 @@ from nib.plan import (
     Mark,
     Marks,
     Plan,
-    Policy,
     Priority,
     Rule,
     Table,
     Uplink,
 )
 from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
+from nib.policies import Policy
 from nib.probe import Limits, Probe
 from nib.targets import family_of
 
@@ -76,8 +76,7 @@ def make_plan(conf: Config) -> Plan:
         _uplink(uplink, ids[uplink.name], conf.mode, marks, canary=uplink.name in beside)
         for uplink in conf.uplinks
     )
-    ipv6 = any(uplink.ipv6 for uplink in conf.uplinks)
-    lans = tuple(_lan(lan, flows.of_lan(conf, lan), ipv6) for lan in conf.lans)
+    lans = _lans(conf)
     return Plan(
         version=VERSION,
         generated_by=GENERATED_BY,
@@ -87,9 +86,9 @@ def make_plan(conf: Config) -> Plan:
         rules=_rules(uplinks, lans, marks, any(p.when_down == "block" for p in policies)),
         balance_table=BALANCE_TABLE,
         policies=policies,
-        sets=flows.sets(conf, ipv6),
+        sets=flows.sets(conf),
         hours=hours,
-        flow_rules=flows.rules(conf, lans, ipv6),
+        flow_rules=flows.rules(conf, lans),
         modems=modems(conf),
         netdevs=netdevs(conf),
         routes=routes(conf),
@@ -164,19 +163,20 @@ def _uplink(
         case Static(interfaces):
             kind = "static"
             addresses = tuple(str(interface) for interface in interfaces)
-    families: tuple[Family, ...] = (4, 6) if uplink.ipv6 else (4,)
     shift = (marks.mask & -marks.mask).bit_length() - 1
     probe = uplink.probe
-    targets = tuple(t for t in probe.targets if family_of(t) in (*families, None))
-    asked_bytes = budget.turn_bytes(targets, families)
+    targets = tuple(t for t in probe.targets if family_of(t) in (*uplink.families, None))
+    asked_bytes = budget.turn_bytes(targets, uplink.families)
     least_ms = budget.least_interval_ms(asked_bytes, uplink.budget_bytes)
     return Uplink(
         name=uplink.name,
         id=number,
         device=uplink.device,
         kind=kind,
-        families=families,
+        families=uplink.families,
         addresses=addresses,
+        ipv6=uplink.ipv6 or "off",
+        prefix=str(uplink.prefix) if uplink.prefix else None,
         gateway=str(uplink.gateway) if uplink.gateway else None,
         gateway6=str(uplink.gateway6) if uplink.gateway6 else None,
         weight=uplink.weight,
@@ -216,22 +216,33 @@ def _bandwidth(uplink: config.Uplink) -> Bandwidth | None:
     return Bandwidth(given.down_bits, given.up_bits) if given else None
 
 
-def _lan(lan: config.Lan, policy: str, ipv6: bool) -> Lan:
-    """`ipv6`: some uplink has it.  A static lan has it by its address, others perhaps have."""
+def _lans(conf: Config) -> tuple[Lan, ...]:
+    """With the numbers of their networks in the prefixes of uplinks, in the order of names."""
+    numbers = itertools.count()
+    return tuple(
+        _lan(conf, lan, next(numbers) if lan.ipv6 and isinstance(lan.address, Static) else None)
+        for lan in conf.lans
+    )
+
+
+def _lan(conf: Config, lan: config.Lan, subnet: int | None) -> Lan:
+    """A static lan has IPv6 by its address or by an uplink's prefix, others perhaps have it."""
     interfaces = lan.address.addresses if isinstance(lan.address, Static) else ()
     announced = [str(one.network) for one in interfaces if one.version == 6]
-    both = ipv6 and lan.ipv6 and (bool(announced) or not interfaces)
+    given = any(uplink.ipv6 == "routed" and uplink.prefix is None for uplink in conf.uplinks)
+    ipv6 = lan.ipv6 and (bool(announced) or given or not interfaces)
     return Lan(
         name=lan.name,
         device=lan.device,
-        families=(4, 6) if both else (4,),
+        families=tuple(family for family in conf.families if family == 4 or ipv6),
         addresses=tuple(str(interface) for interface in interfaces),
         announced=tuple(announced),
         link_local=lan.ipv6,
         network=lan.network,
         mtu=lan.mtu,
         dhcp_server=_dhcp_server(lan),
-        policy=policy,
+        subnet=subnet,
+        policy=flows.of_lan(conf, lan),
         origin=str(lan.origin),
     )
 
@@ -362,7 +373,7 @@ def _fingerprint(
     """What the names and numbers in the monitor's state depend on, in 8 hex digits."""
     facts = (
         marks.mask,
-        [(u.name, u.id, u.device, u.families) for u in uplinks],
+        [(u.name, u.id, u.device, u.families, u.ipv6) for u in uplinks],
         [(policy.name, policy.when_down, policy.sticky is not None) for policy in policies],
         *([one.name, one.spans] for one in hours),
     )

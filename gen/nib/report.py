@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from nib.columns import columns, duration
+from nib.columns import columns, duration, percent
 from nib.families import Family
 from nib.guarantees import Guarantee, guarantees
 from nib.passages import Allow, Forward, Limit
-from nib.plan import FlowRule, Plan, Sticky, Uplink
+from nib.plan import Plan, Uplink
+from nib.policies import FlowRule, Sticky
 from nib.state import carriers, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 
@@ -80,7 +81,7 @@ def _shares(plan: Plan, name: str) -> Iterable[tuple[str, str]]:
     first = carriers(policy, alive)
     total = sum(share.weight for share in first)
     for share in first:
-        yield share.uplink, _percent(share.weight / total)
+        yield share.uplink, percent(share.weight / total)
 
 
 def _lans(plan: Plan) -> str:
@@ -291,7 +292,7 @@ def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
         ", ".join(map(str, probe.targets)),
         _seconds(probe.interval_ms),
         _seconds(probe.timeout_ms),
-        f"{probe.quorum} of {len(uplink.targets_of(4))}",
+        f"{probe.quorum} of {len(uplink.targets_of(uplink.families[0]))}",
         _seconds(guarantee.detection_ms),
         _seconds(guarantee.detection_worst_ms),
         _seconds(guarantee.return_ms),
@@ -339,10 +340,10 @@ def _status_row(
         uplink.device,
         _STATE.get(family.health, family.health),
         f"{clock(ago_s)} ({duration(ago_s)})",
-        "-" if family.loss is None else _percent(family.loss),
+        "-" if family.loss is None else percent(family.loss),
         "-" if family.rtt_ms is None else f"{family.rtt_ms:.1f} ms",
         str(uplink.weight),
-        _percent(family.share),
+        percent(family.share),
         family.reason,
     )
 
@@ -376,10 +377,6 @@ def _data(count: int) -> str:
 
 def _speed(bits: int) -> str:
     return f"{bits / 1e6:g} Mbit/s"
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.3g}%"
 
 
 def _indented(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from typing import Literal
 
-from nib.plan import FlowRule
+from nib.policies import FlowRule
 
 Thing = Literal["devices", "source", "destination", "ports"]
 Run = tuple[Thing | None, tuple[FlowRule, ...]]

@@ -6,9 +6,12 @@ anew in one transaction, so the text may be sent at any time, any number of time
 """
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Network
+from types import MappingProxyType
 
 from nib.families import Family
-from nib.plan import Plan, Policy, Share
+from nib.plan import Plan, Uplink
+from nib.policies import Policy, Share
 
 # Any weight to 1/65536.  A smaller modulus rounds visibly: 100:1 becomes 253:3 with 256.
 SLOTS = 65536
@@ -62,14 +65,41 @@ def counting(plan: Plan, minute: int) -> frozenset[str]:
     return frozenset(hours.name for hours in plan.hours if hours.hold(minute))
 
 
+Prefixes = Mapping[str, tuple[str, ...]]
+"""The IPv6 networks that belong to an uplink, by the number that a lan has in them."""
+NONE: Prefixes = MappingProxyType({})
+
+
+def _written(plan: Plan) -> Prefixes:
+    """The networks of balance.yaml."""
+    return {
+        uplink.name: networks_in(IPv6Network(uplink.prefix), plan.last_subnet)
+        for uplink in plan.prefixed
+        if uplink.prefix is not None
+    }
+
+
+def networks_in(prefix: IPv6Network, last: int) -> tuple[str, ...]:
+    """The networks of 64 bits with the numbers 0 to `last`; the prefix has that many."""
+    first = int(prefix.network_address)
+    return tuple(str(IPv6Network((first + (n << 64), 64))) for n in range(last + 1))
+
+
 def render_state(
-    plan: Plan, live: Live, hours: frozenset[str] = frozenset(), easing: Easing = EVENLY
+    plan: Plan,
+    live: Live,
+    hours: frozenset[str] = frozenset(),
+    delegated: Prefixes = NONE,
+    easing: Easing = EVENLY,
 ) -> str:
     """The nft commands that make `live` true, spread by `easing`, and the rules of `hours` count.
+
+    `delegated` are the networks that uplinks have now.
 
     Of a policy none of whose uplinks is alive: the map is empty, and what stands behind it in the
     policy's chain decides; or, where there is nothing better, it is spread as if all were alive.
     """
+    prefixes = {**delegated, **_written(plan)}
     lines: list[str] = []
     kept = [(0, "use"), *([(plan.marks.block, "hold")] if plan.blocks else [])]
     for family in sorted(live):
@@ -105,6 +135,14 @@ def render_state(
                     for first, last, uplink in slots(eased(shares, easing.get(family, {})))
                 ],
             )
+            if family == 6 and plan.routed:
+                own = [
+                    f"{network} : goto {to[uplink.name]}"
+                    for uplink in plan.routed
+                    if uplink.name in to
+                    for network in _sources(uplink, prefixes)
+                ]
+                lines += _refill(f"own_{policy.name}6", own)
             if policy.sticky:
                 marks = [f"{plan.uplink(u).mark:#010x} : goto {chain}" for u, chain in to.items()]
                 lines += _refill(f"stay_{policy.name}{family}", marks)
@@ -112,7 +150,27 @@ def render_state(
         lines.append(f"flush set inet nib {one.name}")
         if one.name in hours:
             lines.append(f"add element inet nib {one.name} {{ ipv4, ipv6 }}")
+    for uplink in plan.prefixed:
+        lines += _refill(f"prefix_{uplink.name}", list(_sources(uplink, prefixes)), kind="set")
+        if uplink.ipv6 == "nptv6":
+            lines += _refill(f"exchange_{uplink.name}", _exchanged(plan, uplink, prefixes))
     return "\n".join(lines) + "\n"
+
+
+def _sources(uplink: Uplink, prefixes: Prefixes) -> tuple[str, ...]:
+    return (uplink.prefix,) if uplink.prefix else prefixes.get(uplink.name, ())
+
+
+def _exchanged(plan: Plan, uplink: Uplink, prefixes: Prefixes) -> list[str]:
+    """Each network of a lan, its own or another provider's, and what it is exchanged for here."""
+    to = prefixes.get(uplink.name, ())
+    others = [prefixes.get(other.name, ()) for other in plan.routed if other.prefix is None]
+    return [
+        f"{network} : {to[lan.subnet]}"
+        for lan in plan.lans
+        if lan.subnet is not None and lan.subnet < len(to)
+        for network in (*lan.announced, *(other[lan.subnet] for other in others if other))
+    ]
 
 
 def _entrance(policy: Policy, uplink: str, family: Family) -> str:
@@ -122,8 +180,8 @@ def _entrance(policy: Policy, uplink: str, family: Family) -> str:
     return f"{'bind' if policy.when_down == 'block' else 'new'}_{uplink}"
 
 
-def _refill(name: str, elements: list[str]) -> list[str]:
-    flush = f"flush map inet nib {name}"
+def _refill(name: str, elements: list[str], kind: str = "map") -> list[str]:
+    flush = f"flush {kind} inet nib {name}"
     if not elements:
         return [flush]
     return [flush, f"add element inet nib {name} {{ {', '.join(elements)} }}"]

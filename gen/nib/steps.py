@@ -13,6 +13,7 @@ from nib.status import Status
 NETWORKD = "systemd-networkd.service"
 NFTABLES = "nib-nftables.service"
 MONITOR = "nib-monitor.service"
+SOCKET = "nib-monitor.socket"
 SERVICES = (NFTABLES, NETWORKD, MONITOR)
 
 TABLE_FILE = "nib/nib.nft"
@@ -62,7 +63,8 @@ def forward(
         steps.append(Step("network", says, ("ip", "link", "delete", device)))
     if step := _network(changed, inactive):
         steps.append(step)
-    if changed & {PLAN_FILE, f"{UNITS}/{MONITOR}"}:
+    if changed & {PLAN_FILE, f"{UNITS}/{MONITOR}", f"{UNITS}/{SOCKET}"}:
+        # its socket goes along: it is part of it
         says = "the monitor takes the new plan"
         steps.append(Step("monitor", says, ("systemctl", "restart", MONITOR)))
     elif MONITOR in inactive:

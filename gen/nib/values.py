@@ -210,6 +210,17 @@ def network(text: str) -> Network:
     return result
 
 
+def prefix6(text: str) -> IPv6Network:
+    """The IPv6 network that a provider routes here: lans have networks of 64 bits in it."""
+    read = network(text)
+    if read.version == 4 or "/" not in text:
+        raise Wrong(f"{shown(text)} is not an IPv6 network", "for instance '2001:db8:2:100::/56'")
+    if not 16 <= read.prefixlen <= 64:
+        hint = "clients make addresses only in a network of 64 bits"
+        raise Wrong(f"the prefix length of {shown(text)} must be 16 to 64", hint)
+    return read
+
+
 def span(text: str) -> Span:
     """An address, a network or a range like `192.0.2.10-192.0.2.20`: its first and last address."""
     low, dash, high = text.partition("-")

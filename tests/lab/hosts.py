@@ -117,6 +117,16 @@ class Lan(Node):
         self.run(f"ip route add default via {self.router_address6}")
         return self.address6
 
+    def addresses6(self) -> dict[str, bool]:
+        """The client's IPv6 addresses that reach beyond the LAN, and whether to prefer each."""
+        entries = json.loads(self.run("ip -6 -j address show dev eth0 scope global -tentative"))
+        return {
+            info["local"]: not info.get("deprecated", False)
+            for entry in entries
+            for info in entry.get("addr_info", ())
+            if info
+        }
+
     def announced(self) -> str:
         """The IPv6 address that the client has made of what the router announces, or nothing."""
         entries = json.loads(self.run("ip -6 -j address show dev eth0 scope global -tentative"))

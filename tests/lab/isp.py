@@ -25,6 +25,9 @@ class Isp:
     `late` is one whose device the router does not have until `attach` (a modem on USB).  "dialled"
     stands for PPP: a program makes the device and its address, and there is no gateway.
 
+    `delegates`: /56, by DHCPv6 with the lifetime of leases; or, where it hands out nothing, by a
+    static route to the router's address.
+
     `home` is the network ("192.168.1") of a consumer's router in front of the customer: it
     translates what leaves to an address of its own, and passes on what comes.  With `single` a
     lease is one address, and the gateway is outside of it.
@@ -36,6 +39,7 @@ class Isp:
     late: bool = False
     home: str = ""
     single: bool = False
+    delegates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Provider(Node):
         self._router = router
         self._dnsmasq: Process | None = None
         self._dialled: Process | None = None
+        self._delegating: Process | None = None
         self.switch: Switch | None = None
 
     # -- addresses
@@ -114,6 +119,11 @@ class Provider(Node):
         """The address of a static router, or its lease; from announcements it makes its own."""
         return f"2001:db8:{self.number}::2"
 
+    @property
+    def delegated(self) -> str:
+        """The IPv6 network behind the customer's router, if this provider delegates one."""
+        return f"2001:db8:{self.number}:100::/56"
+
     def owns(self, address: str) -> bool:
         """Whether a packet from this address came through this provider."""
         if ":" in address:
@@ -148,6 +158,9 @@ class Provider(Node):
         if self.spec.ipv6 != "none":
             self._announce(self.network6, near6)
             own6 = f"elements = {{ {self.network6} }}"
+        if self.spec.delegates:
+            self._announce(self.delegated, near6)
+            own6 = f"elements = {{ {self.network6}, {self.delegated} }}"
         self._nft(f"""
             table inet lab {{
               counter spoofed4 {{ }}
@@ -271,6 +284,8 @@ class Provider(Node):
             # the one address that does not outlive the loss of its link
             self.run(f"ip address replace fe80::{self.number}/64 dev cpe")
         self.run("ip link set cpe up")
+        if self.spec.delegates and self.spec.ipv6 == "static":
+            self.run(f"ip route replace {self.delegated} via {self.router_address6} dev cpe")
 
     # -- leases
 
@@ -298,11 +313,18 @@ class Provider(Node):
         if self.spec.kind == "dhcp" or self.spec.ipv6 in ("ra", "dhcp"):
             self._dnsmasq = self.start(*argv)
             eventually(lambda: "started" in self.dhcp_log())
+        if self.spec.delegates and self.spec.ipv6 != "static":
+            request = {"device": "cpe", "prefix": self.delegated, "preferred": 1800, "valid": 3600}
+            self._delegating = self.agent("delegate", request)
+            eventually(lambda: self._delegating and self._delegating.out())
 
     def _stop_serving(self) -> None:
         if self._dnsmasq:
             self._dnsmasq.stop()
             self._dnsmasq = None
+        if self._delegating:
+            self._delegating.stop()
+            self._delegating = None
 
     def dhcp_log(self) -> str:
         """What the DHCP server has said since it was started."""

@@ -16,6 +16,7 @@ in
   options = {
     assertions = declare (types.listOf types.anything) [ ];
 
+    users.groups = anything;
     environment.systemPackages = declare (types.listOf types.package) [ ];
     environment.etc = attrsOf { source = mkOption { type = types.path; }; };
 

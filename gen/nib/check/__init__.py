@@ -14,7 +14,7 @@ from nib.check.reach import check_reach
 from nib.check.reader import Reader
 from nib.check.routes import read_routes
 from nib.check.sets import Listings, read_sets
-from nib.check.uplinks import read_lan, read_uplink
+from nib.check.uplinks import check_prefixes, read_lan, read_uplink
 from nib.config import Config, Hooks, Mode
 from nib.document import Document, Rejected
 from nib.shape import shape
@@ -54,6 +54,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     firewall = read_firewall(reader, done_uplinks, done_lans, routes)
     hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
     reader.facts.marks(mask, uplinks)
+    check_prefixes(reader, done_uplinks, done_lans)
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)

@@ -28,8 +28,8 @@ def read_firewall(
             forwards.append((path, forward))
     said = allow if ("firewall", "allow") in reader.document.keys else []
     behind = networks_behind(routes, lans)
-    without6 = frozenset(uplink.name for uplink in uplinks if not uplink.ipv6)
-    for conflict in conflicts(forwards, said, reader.facts.addresses, behind, without6):
+    families = {uplink.name: uplink.families for uplink in uplinks}
+    for conflict in conflicts(forwards, said, reader.facts.addresses, behind, families):
         reader.say(*conflict)
     log = firewall["log"] == "drops"
     return Firewall(tuple(one for _, one in allow), tuple(one for _, one in forwards), log)

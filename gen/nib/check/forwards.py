@@ -1,6 +1,6 @@
 """Port forwards: what comes from outside and is passed on to a host in a lan."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
@@ -10,6 +10,7 @@ from nib.check.openings import read_who
 from nib.check.reader import Reader
 from nib.config import Address, Allow, External, Forward, Lan, Network, Origin, Route
 from nib.document import Path, dotted
+from nib.families import Family
 
 ANYWHERE: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
@@ -33,16 +34,16 @@ def conflicts(
     allow: Iterable[tuple[Path, Allow]],
     addresses: list[Own],
     behind: tuple[Network, ...],
-    without6: frozenset[str],
+    families: Mapping[str, tuple[Family, ...]],
 ) -> Iterator[Conflict]:
     """What is wrong between forwards, openings, families and networks.
 
     `allow` holds what the file says itself, not the default; `behind` the networks that are reached
-    through lans; `without6` the uplinks that have no IPv6.
+    through lans; `families` those of the uplinks that could be read.
     """
     seen: list[tuple[Path, Forward]] = []
     for path, forward in forwards:
-        yield from _families(path, forward, without6)
+        yield from _families(path, forward, families)
         yield from _destination((*path, "to"), forward.to, addresses, behind)
         for other_path, other in seen:
             if same := _common(forward, forward.protocols, other, other.protocols):
@@ -67,16 +68,20 @@ def networks_behind(routes: Iterable[Route], lans: Iterable[Lan]) -> tuple[Netwo
     return tuple(route.to for route in routes if route.owner in names)
 
 
-def _families(path: Path, forward: Forward, without6: frozenset[str]) -> Iterator[Conflict]:
+def _families(
+    path: Path, forward: Forward, families: Mapping[str, tuple[Family, ...]]
+) -> Iterator[Conflict]:
     """A forward is of one family, and some uplink brings it."""
     version = forward.to.version
     for source in forward.sources:
         if source.version != version:
             sentence = f"{source} is IPv{source.version}, but {forward.to} is IPv{version}"
             yield (*path, "source"), sentence, "write a forward for each family"
-    if version == 6 and without6.issuperset(forward.uplinks):
-        hint = "remove it, or give an uplink IPv6"
-        yield (*path, "to"), f"{forward.to} is IPv6, but no uplink of this forward has it", hint
+    by = forward.uplinks
+    if by and all(version not in families.get(name, (version,)) for name in by):
+        hint = f"remove it, or give an uplink IPv{version}"
+        sentence = f"{forward.to} is IPv{version}, but no uplink of this forward has it"
+        yield (*path, "to"), sentence, hint
 
 
 def _destination(

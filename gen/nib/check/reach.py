@@ -38,9 +38,10 @@ def _ways(reader: Reader, config: Config, path: Path, rule: Rule, reach: "Reach"
     if not reach.families:
         sentence = "matches nothing: its source and its destination are of different families"
         reader.say((*path, "match"), sentence)
-    elif reach.families == {6} and not any(way.ipv6 for way in ways):
-        sentence = f"the rule is about IPv6, but {rule.use} has none"
-        hint = f"'ipv6' of {some(way.name for way in ways)} says why"
+    elif not any(reach.families.intersection(way.families) for way in ways):
+        family = f"IPv{min(reach.families)}"
+        sentence = f"the rule is about {family}, but {rule.use} has none"
+        hint = f"'{family.lower()}' of {some(way.name for way in ways)} says why"
         reader.say((*path, "use"), sentence, hint)
     for lan in rule.match.lans:
         refused = [way.name for way in ways if not config.may_forward(lan, way.name)]

@@ -7,6 +7,7 @@ from nib.check.conflicts import no_host
 from nib.check.reader import Reader
 from nib.config import Address, External, Lan, Network, Origin, Route, Static, Uplink
 from nib.document import Path, dotted
+from nib.families import Family
 from nib.problem import shown
 
 FOREIGN = "main's routes go before nib's choice of an uplink, so it holds wherever it is written"
@@ -100,8 +101,8 @@ def _leaves(
     reader: Reader, path: Path, to: Network, via: Address | None, owner: Uplink | Lan
 ) -> bool:
     """Whether such a route can leave by the device of `owner`; if not, it is said."""
-    if to.version == 6 and not _has_ipv6(owner):
-        reader.say((*path, "to"), f"{to} is IPv6, but {owner.origin} does not have it")
+    if not _has(owner, to.version):
+        reader.say((*path, "to"), f"{to} is IPv{to.version}, but {owner.origin} does not have it")
         return False
     if any(own.interface.ip == via for own in reader.facts.addresses):
         reader.say((*path, "via"), f"{via} is the router's own address")
@@ -118,9 +119,11 @@ def _leaves(
     return True
 
 
-def _has_ipv6(owner: Uplink | Lan) -> bool:
-    match owner.address:
-        case Static(addresses):
-            return owner.ipv6 and any(one.version == 6 for one in addresses)
-        case _:
-            return owner.ipv6
+def _has(owner: Uplink | Lan, family: Family) -> bool:
+    match owner:
+        case Uplink():
+            return family in owner.families
+        case Lan(address=Static(addresses)):
+            return any(one.version == family for one in addresses)
+        case Lan():
+            return family == 4 or owner.ipv6

@@ -1,14 +1,14 @@
 """Uplinks and lans: a device, an address, a gateway, a family."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Any
 
 from nib import budget, values
 from nib.check.conflicts import Own
 from nib.check.dhcp import read_dhcp_server
 from nib.check.probes import read_probe
-from nib.check.reader import Reader
+from nib.check.reader import Reader, count
 from nib.config import (
     Address,
     Bandwidth,
@@ -16,6 +16,7 @@ from nib.config import (
     External,
     Interface,
     Lan,
+    Leaving6,
     Origin,
     Static,
     Uplink,
@@ -34,7 +35,13 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
     device = _device(reader, path, uplink)
     address = _address(reader, path, uplink, ("dhcp", "external"))
     gateways = _gateways(reader, path, uplink, address)
-    ipv6 = _ipv6(reader, path, uplink, address, gateways)
+    ipv4 = _ipv4(reader, path, uplink, address, gateways)
+    prefix = reader.attempt((*path, "prefix"), values.prefix6, uplink.get("prefix"))
+    has6 = _ipv6(reader, path, uplink, address, gateways)
+    ipv6 = _leaving6(reader, path, uplink, address, has6)
+    if not ipv4 and not ipv6:
+        hint = "an uplink carries at least one family"
+        reader.say(path, "has neither IPv4 nor IPv6", hint)
     probe = read_probe(reader, name, uplink.get("probe") or {})
     if device is None or address is None or probe is None:
         return None
@@ -45,12 +52,14 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
         address=address,
         gateway=next((g for g in gateways if isinstance(g, IPv4Address)), None),
         gateway6=next((g for g in gateways if isinstance(g, IPv6Address)), None),
+        ipv4=ipv4,
         ipv6=ipv6,
+        prefix=prefix,
         weight=int(uplink["weight"]),
         tier=int(uplink["tier"]),
         pinned_id=None if pinned is None else int(pinned),
         network=uplink.get("network"),
-        mtu=_mtu(reader, path, uplink, ipv6),
+        mtu=_mtu(reader, path, uplink, bool(ipv6)),
         bandwidth=_bandwidth(reader, path, uplink),
         budget_bytes=reader.attempt(
             (*path, "metered", "budget"), values.scaled, (uplink.get("metered") or {}).get("budget")
@@ -58,7 +67,7 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
         probe=probe,
         origin=Origin(dotted(path)),
     )
-    turn_bytes = budget.turn_bytes(probe.targets, (4, 6) if ipv6 else (4,))
+    turn_bytes = budget.turn_bytes(probe.targets, made.families)
     if budget.least_interval_ms(turn_bytes, made.budget_bytes) > LONGEST_INTERVAL_MS:
         least_kb = -(-turn_bytes * budget.MONTH_MS // (LONGEST_INTERVAL_MS * 1000))
         sentence = "the budget is not enough for a probe an hour"
@@ -117,15 +126,82 @@ def _ipv6(
     word = holder.get("ipv6")
     addresses = address.addresses if isinstance(address, Static) else ()
     written = [one for one in (*addresses, *gateways) if one.version == 6]
-    if word in ("nptv6", "routed"):
-        hint = "'masquerade' works without a prefix of the provider's"
-        reader.say(path, f"'{word}' is not supported yet", hint)
-    elif word == "off" and written:
+    if word == "off" and written:
         reader.say(path, f"is off, but {written[0]} is IPv6", "remove one of them")
-    elif word == "masquerade" and isinstance(address, Static) and not written:
+    elif word not in (None, "off", "auto") and isinstance(address, Static) and not written:
         hint = "add an IPv6 address to 'address', and a gateway for it"
         reader.say(path, "a static uplink has only the addresses that are written", hint)
     return word != "off" and (bool(written) or not isinstance(address, Static))
+
+
+def _ipv4(
+    reader: Reader,
+    path: Path,
+    uplink: dict[str, Any],
+    address: Dhcp | Static | External | None,
+    gateways: Iterable[Address],
+) -> bool:
+    """Whether an uplink is to have IPv4."""
+    addresses = address.addresses if isinstance(address, Static) else ()
+    written = [one for one in (*addresses, *gateways) if one.version == 4]
+    off = uplink.get("ipv4") == "off"
+    if off and written:
+        reader.say((*path, "ipv4"), f"is off, but {written[0]} is IPv4", "remove one of them")
+    return bool(written) or not (off or isinstance(address, Static))
+
+
+def _leaving6(
+    reader: Reader,
+    path: Path,
+    uplink: dict[str, Any],
+    address: Dhcp | Static | External | None,
+    has: bool,
+) -> Leaving6 | None:
+    """How IPv6 leaves by an uplink that `has` it."""
+    word, written = uplink.get("ipv6"), "prefix" in uplink
+    if written and word in ("off", "masquerade"):
+        hint = "'routed' and 'nptv6' use it"
+        reader.say((*path, "prefix"), f"'ipv6: {word}' has no use for a prefix", hint)
+    elif written and not has and word == "auto":
+        hint = "add an IPv6 address to 'address', and a gateway for it"
+        reader.say((*path, "prefix"), "this uplink has no IPv6", hint)
+    elif word in ("routed", "nptv6") and not written and isinstance(address, Static | External):
+        hint = "without 'address: dhcp' nobody asks for a network: write the provider's"
+        reader.say(path, f"'ipv6: {word}' lacks the key 'prefix'", hint)
+    if not has:
+        return None
+    match word:
+        case "routed":
+            return "routed"
+        case "nptv6":
+            return "nptv6"
+        case _:
+            return "routed" if written else "masquerade"
+
+
+def check_prefixes(reader: Reader, uplinks: Iterable[Uplink], lans: Iterable[Lan]) -> None:
+    """The networks that providers give are different ones, and there are lans to have them."""
+    users = [lan for lan in lans if lan.ipv6 and isinstance(lan.address, Static)]
+    seen: dict[str, IPv6Network] = {}
+    for uplink in uplinks:
+        path: Path = ("uplinks", uplink.name)
+        if uplink.ipv6 not in ("routed", "nptv6"):
+            continue
+        if uplink.prefix is None:
+            if not users:
+                hint = "say 'ipv6: masquerade', or give a lan an address"
+                reader.say((*path, "ipv6"), "no lan can have a network of this uplink's", hint)
+            continue
+        room = 1 << (64 - uplink.prefix.prefixlen)
+        if len(users) > room:
+            sentence = f"{uplink.prefix} has {count([None] * room, 'network')} of 64 bits"
+            hint = "say 'ipv6: off' for lans that need none"
+            reader.say((*path, "prefix"), f"{sentence}, for {count(users, 'lan')}", hint)
+        for name, other in seen.items():
+            if other.overlaps(uplink.prefix):
+                sentence = f"{uplink.prefix} overlaps {other} of uplinks.{name}"
+                reader.say((*path, "prefix"), sentence, "each provider has networks of its own")
+        seen[uplink.name] = uplink.prefix
 
 
 def read_lan(reader: Reader, name: str, lan: dict[str, Any]) -> Lan | None:
@@ -180,7 +256,8 @@ def _address(
         case text:
             read = [_own(reader, owner, path, text, words)]
     addresses = tuple(one for one in read if one)
-    if addresses and all(read) and all(one.version == 6 for one in addresses):
+    lan = owner[0] == "lans"
+    if lan and addresses and all(read) and all(one.version == 6 for one in addresses):
         hint = "add an IPv4 address"
         reader.say(path, "IPv6 without IPv4 is not supported yet", hint)
     return Static(addresses) if len(addresses) == len(read) else None

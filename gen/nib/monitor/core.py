@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from nib.families import Family
-from nib.monitor import reports, upkeep
+from nib.monitor import prefixes, reports, upkeep
 from nib.monitor.events import (
+    Announce,
     Clock,
     Effect,
     Event,
     Facts,
     Failed,
+    ForgetFlows,
     Judged,
     LoadState,
     LoadTable,
@@ -143,7 +145,11 @@ def _asks(world: World, key: Key) -> bool:
 
 def _look(world: World, facts: Facts, at_s: float) -> World:
     """New facts; and since when something stands in the way of an uplink."""
-    world = replace(world, facts=facts, upkeep=upkeep.learn(world.plan, facts, world.upkeep))
+    world = replace(
+        world,
+        facts=facts,
+        upkeep=upkeep.learn(world.plan, facts, world.upkeep),
+    )
     obstructed = {
         key: world.obstructed.get(key, at_s) for key in world.healths if obstacle(world, key)
     }
@@ -206,8 +212,9 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     effects += more
     world, more = _ease(world, at_s, waits)
     effects += more
+    before = world.live
     world = replace(world, live=_carrying(world.plan, _usable(world), world.live))
-    wanted = world.live, world.hours, world.easing
+    wanted = world.live, world.hours, world.upkeep.prefixes, world.easing
     if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
@@ -217,6 +224,13 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     elif wanted != world.sent:
         effects.append(LoadState(render_state(world.plan, *wanted)))
         world = replace(world, sent=wanted)
+    # behind the flip: what is forgotten before it would be chosen as before
+    gone = before.get(6, frozenset()) - world.live.get(6, frozenset())
+    effects += [ForgetFlows(6, one.name) for one in world.plan.prefixed if one.name in gone]
+    announced = prefixes.announced(world.plan, world.live, world.upkeep.prefixes)
+    if world.upkeep.prefixes and announced != world.announced:
+        effects.append(Announce(announced))
+        world = replace(world, announced=announced)
 
     memory, repairs, look_at = upkeep.repair(world.plan, facts, world.live, world.upkeep, at_s)
     effects += repairs

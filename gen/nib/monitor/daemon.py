@@ -17,6 +17,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from nib import __version__, plan, status
 from nib.hours import minute_of_week
 from nib.monitor import core, links
+from nib.monitor.announce import Announcer
+from nib.monitor.control import Control
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
     Clock,
@@ -31,9 +33,10 @@ from nib.monitor.events import (
     Watch,
     Woke,
 )
-from nib.monitor.notify import notify, watchdog_s
+from nib.monitor.notify import notify, passed_socket, watchdog_s
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
+from nib.monitor.telling import tell
 from nib.monitor.world import Key
 from nib.plan import Plan
 
@@ -92,6 +95,7 @@ class Daemon:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._effects: asyncio.Queue[Deed] = asyncio.Queue()
         self._turn = asyncio.Lock()
+        self._control = Control()
         self._stop = asyncio.Event()
         self._gateways: Mapping[Key, tuple[str | None, Device]] = {}
 
@@ -112,7 +116,9 @@ class Daemon:
         ):
             self._looking = looking
             table_file = self._plan_file.with_name("nib.nft")
-            effects = Effects(self._plan, table_file, tables, changing)
+            given = [lan.device for lan in self._plan.lans if lan.subnet is not None]
+            announcers = {device: Announcer(device) for device in given}
+            effects = Effects(self._plan, table_file, tables, changing, announcers)
             self._probers = self._make_probers()
             tasks = [
                 group.create_task(self._think()),
@@ -121,7 +127,10 @@ class Daemon:
                 group.create_task(self._patrol()),
                 group.create_task(self._clock()),
                 group.create_task(self._watchdog()),
+                *(group.create_task(announcer.run()) for announcer in announcers.values()),
             ]
+            if listening := passed_socket():
+                tasks.append(group.create_task(self._control.serve(listening)))
             tasks += [group.create_task(prober.run()) for prober in self._probers.values()]
             await self._stop.wait()
             notify("STOPPING=1")
@@ -140,7 +149,8 @@ class Daemon:
     async def _think(self) -> None:
         """Events -> the core -> effects.  READY is said after the first look at the kernel."""
         loop = asyncio.get_running_loop()
-        world = core.begin(self._plan, loop.time(), _last_status(), _minute())
+        published = _last_status()
+        world = core.begin(self._plan, loop.time(), published, _minute())
         while True:
             first = world.facts is None
             event = await (self._events.get() if first else self._next(world.wake_at))
@@ -152,6 +162,9 @@ class Daemon:
                     self._probers[(effect.uplink, effect.family)].watch(effect.mode, effect.quorum)
                 else:
                     self._effects.put_nowait(effect)
+            for item in tell(published, event, effects):
+                self._control.tell(event.at_s, item)
+            published = world.published or published
             if first and world.facts is not None:
                 notify("READY=1")
 

@@ -3,23 +3,32 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import status as statuses
 from nib.families import Family
+from nib.monitor.announce import Announcer
+from nib.monitor.conntrack import forget_flows
 from nib.monitor.events import (
     AddDefault,
+    AddNetwork,
     AddRule,
+    Announce,
     Deed,
     Default,
+    ForgetFlows,
+    LanNetwork,
     LoadState,
     LoadTable,
     NextHop,
     Publish,
     RemoveDefault,
+    RemoveNetwork,
     RemoveRule,
     Say,
     SetBalance,
@@ -33,7 +42,11 @@ log = logging.getLogger("nib-monitor")
 
 NFT_TIMEOUT_S = 10
 
-EEXIST, ENOENT, ESRCH = 17, 2, 3
+NOBODY: Mapping[str, Announcer] = MappingProxyType({})
+
+EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL = 17, 2, 3, 99
+# a network that nobody else has: no duplicates to look for
+IFA_F_NODAD = 0x02
 
 
 class EffectError(Exception):
@@ -43,11 +56,19 @@ class EffectError(Exception):
 class Effects:
     """Carries effects out, one by one, in the order they were asked for."""
 
-    def __init__(self, plan: Plan, table_file: Path, tables: TableWatch, ipr: Any) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        table_file: Path,
+        tables: TableWatch,
+        ipr: Any,
+        announcers: Mapping[str, Announcer] = NOBODY,
+    ) -> None:
         self._plan = plan
         self._table_file = table_file
         self._tables = tables
         self._ipr = ipr
+        self._announcers = announcers
         self._state_file = Path(plan.state_file)
         self._line = ""
 
@@ -78,6 +99,16 @@ class Effects:
                 await self._rule("add", rule)
             case RemoveRule(rule):
                 await self._rule("del", rule)
+            case AddNetwork(network):
+                await self._network("add", network)
+            case RemoveNetwork(network):
+                await self._network("del", network)
+            case Announce(lans):
+                for announced in lans:
+                    self._announcers[announced.device].announce(announced)
+            case ForgetFlows(family, uplink):
+                marks = self._plan.marks
+                forget_flows(family, self._plan.uplink(uplink).mark, marks.id_mask)
             case Publish(status, line):
                 write(Path(statuses.STATUS_FILE), statuses.to_json(status))
                 if line != self._line:
@@ -157,6 +188,26 @@ class Effects:
             )
         )
 
+    async def _network(self, command: str, network: LanNetwork) -> None:
+        """The route, and an address: of one on another device a lan would ask in vain."""
+        index = (await self._indexes()).get(network.device)
+        if index is None:
+            return
+        await self._ask(
+            self._ipr.route(
+                command,
+                family=FAMILIES[6],
+                dst=network.network,
+                oif=index,
+                priority=network.metric,
+                proto=PROTOCOL,
+            )
+        )
+        own: dict[str, object] = {"address": network.address, "prefixlen": 128}
+        if command == "add":
+            own["flags"] = IFA_F_NODAD
+        await self._ask(self._ipr.addr(command, index=index, family=FAMILIES[6], **own))
+
     async def _rule(self, command: str, rule: Rule) -> None:
         asked: dict[str, object] = {
             "family": FAMILIES[rule.family],
@@ -192,7 +243,7 @@ class Effects:
         try:
             await request
         except NetlinkError as error:
-            if error.code not in (EEXIST, ENOENT, ESRCH):
+            if error.code not in (EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL):
                 raise
 
 

@@ -4,6 +4,7 @@ An event is a fact with a time (`at_s`, CLOCK_MONOTONIC in seconds); an effect i
 """
 
 from dataclasses import dataclass
+from ipaddress import IPv6Network
 from typing import Literal
 
 from nib.families import Family
@@ -59,6 +60,23 @@ class PresentRule:
 
 
 @dataclass(frozen=True, slots=True)
+class LanNetwork:
+    """A delegated IPv6 network that a lan has by a route and an address of the monitor's.
+
+    `metric` is the id of the uplink: lower than that of networkd's own route to the same network.
+    """
+
+    network: str
+    device: str
+    metric: int
+
+    @property
+    def address(self) -> str:
+        """The router's own in it."""
+        return str(IPv6Network(self.network)[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """One look at the kernel.  `balance` has no entry for a family without a default there."""
 
@@ -66,6 +84,7 @@ class Facts:
     defaults: tuple[Default, ...]
     balance: tuple[tuple[Family, tuple[NextHop, ...]], ...]
     rules: tuple[PresentRule, ...]
+    networks: tuple[LanNetwork, ...] = ()
 
 
 # -- events --------------------------------------------------------------------------------------
@@ -203,6 +222,46 @@ class RemoveRule:
 
 
 @dataclass(frozen=True, slots=True)
+class AddNetwork:
+    """Give a lan a delegated network."""
+
+    network: LanNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNetwork:
+    """Take a delegated network away from a lan."""
+
+    network: LanNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What the clients of a lan are told: delegated networks, and whether to prefer each."""
+
+    device: str
+    networks: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the clients of the lans from now on this."""
+
+    lans: tuple[Announced, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetFlows:
+    """Let conntrack forget the flows of an uplink in one family: they are chosen anew.
+
+    Only what is masqueraded does the kernel forget by itself when its way out changes.
+    """
+
+    family: Family
+    uplink: str
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Write status.json, and tell systemd in a line."""
 
@@ -237,6 +296,10 @@ Deed = (
     | RemoveDefault
     | AddRule
     | RemoveRule
+    | AddNetwork
+    | RemoveNetwork
+    | Announce
+    | ForgetFlows
     | Publish
     | Say
 )

@@ -24,7 +24,7 @@ from pyroute2.netlink.rtnl import (
 )
 
 from nib.families import Family
-from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
+from nib.monitor.events import Default, Device, Facts, LanNetwork, NextHop, PresentRule
 from nib.plan import PROTOCOL, Plan, Priority, Rule, Table
 
 MAIN = Table(254)
@@ -72,6 +72,7 @@ async def look(ipr: Any, plan: Plan) -> Facts:
     defaults: list[Default] = []
     balance: dict[Family, tuple[NextHop, ...]] = {}
     rules: list[PresentRule] = []
+    networks: list[LanNetwork] = []
     for family in plan.families:
         for table in tables:
             defaults += [
@@ -95,7 +96,9 @@ async def look(ipr: Any, plan: Plan) -> Facts:
             async for entry in await ipr.rule("dump", family=FAMILIES[family])
             for rule in _known_rule(entry, family, plan)
         ]
-    return Facts(devices, tuple(defaults), tuple(balance.items()), tuple(rules))
+    if any(uplink.delegated for uplink in plan.uplinks):
+        networks = await _networks(ipr, device_of)
+    return Facts(devices, tuple(defaults), tuple(balance.items()), tuple(rules), tuple(networks))
 
 
 def _usable(entry: Any) -> bool:
@@ -113,6 +116,16 @@ async def _defaults(ipr: Any, family: Family, table: Table) -> list[Any]:
         if error.code in (2, 19):
             return []
         raise
+
+
+async def _networks(ipr: Any, device_of: Mapping[int, str]) -> list[LanNetwork]:
+    """The networks that the monitor has given to devices."""
+    dump = await ipr.route("dump", family=FAMILIES[6], table=MAIN, proto=PROTOCOL)
+    return [
+        LanNetwork(f"{route.get('dst')}/64", device_of[route.get("oif")], route.get("priority"))
+        async for route in dump
+        if route["dst_len"] == 64 and route["proto"] == PROTOCOL and route.get("oif") in device_of
+    ]
 
 
 def _hops(route: Any, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
@@ -220,6 +233,8 @@ def _ours(message: Any, plan: Plan, indexes: set[int]) -> bool:
             return message["index"] in indexes
         case "RTM_NEWROUTE" | "RTM_DELROUTE":
             table = message.get("table")
+            if message["proto"] == PROTOCOL and message["dst_len"] == 64:
+                return True
             return message["dst_len"] == 0 and (
                 table in (MAIN, plan.balance_table)
                 or any(uplink.table == table for uplink in plan.uplinks)

@@ -5,12 +5,16 @@ import math
 from nib.families import Family
 from nib.monitor.events import (
     AddDefault,
+    AddNetwork,
     AddRule,
+    Announce,
     Deed,
+    ForgetFlows,
     LoadState,
     LoadTable,
     Publish,
     RemoveDefault,
+    RemoveNetwork,
     RemoveRule,
     Say,
     SetBalance,
@@ -143,6 +147,14 @@ def complaint(effect: Deed, error: str) -> str:
             what = f"the ip rule {rule.priority} was not put back"
         case RemoveRule(rule):
             what = f"the ip rule {rule.priority} was not taken back"
+        case AddNetwork(network):
+            what = f"{network.device} was not given {network.network}"
+        case RemoveNetwork(network):
+            what = f"{network.network} was not taken away from {network.device}"
+        case Announce():
+            what = "the lans were not told their networks"
+        case ForgetFlows(_, uplink):
+            what = f"old IPv6 flows of {uplink} are not forgotten"
         case Publish():
             what = "status.json was not written"
         case Say():

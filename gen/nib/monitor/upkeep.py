@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nib.families import Family
+from nib.monitor import prefixes
 from nib.monitor.events import (
     AddDefault,
     AddRule,
@@ -24,7 +25,7 @@ from nib.monitor.events import (
     SetBalance,
 )
 from nib.plan import Plan, Rule, Table, Uplink
-from nib.state import Live, carriers
+from nib.state import Live, Prefixes, carriers
 
 # The kernel makes one route of two IPv6 routes with the same metric.  What is put back must stay
 # another than networkd's, and gives way to it: more than any metric of the plan.
@@ -43,11 +44,13 @@ class Memory:
     """`missing`: since when a thing is gone.  `asked`: when a repair was last asked for.
 
     `gateways`: the last gateway seen on a device, with the addresses the device had then.
+    `prefixes`: the networks that were last delegated.
     """
 
     missing: Mapping[Rule | Default, float] = field(default_factory=dict)
     asked: Mapping[Effect, float] = field(default_factory=dict)
     gateways: Mapping[tuple[str, Family], tuple[str | None, Device]] = field(default_factory=dict)
+    prefixes: Prefixes = field(default_factory=dict)
 
 
 def repair(
@@ -56,7 +59,7 @@ def repair(
     """The repairs that are due at `at_s`, and when to look again (None: when facts change)."""
     gone = list(_missing(plan, facts, memory))
     missing = {thing: memory.missing.get(thing, at_s) for thing in gone}
-    wanted: list[Effect] = []
+    wanted = list(prefixes.repairs(plan, facts, memory.prefixes))
     later: list[float] = []
     for thing, since_s in missing.items():
         if at_s >= since_s + GRACE_S:
@@ -86,8 +89,12 @@ def repair(
 
 
 def learn(plan: Plan, facts: Facts, memory: Memory) -> Memory:
-    """Take note of the gateways among new facts."""
-    return replace(memory, gateways=_gateways(plan, facts, memory))
+    """Take note of the gateways and delegated networks among new facts."""
+    return replace(
+        memory,
+        gateways=_gateways(plan, facts, memory),
+        prefixes=prefixes.learn(plan, facts, memory.prefixes),
+    )
 
 
 def _devices(facts: Facts) -> dict[str, Device]:

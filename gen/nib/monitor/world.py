@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nib.families import Family
-from nib.monitor.events import Device, Facts, Watch
+from nib.monitor.events import Announced, Device, Facts, Watch
 from nib.monitor.health import Health
 from nib.monitor.tally import Tally
 from nib.monitor.upkeep import Memory
 from nib.plan import Plan
-from nib.state import Easing, Live
+from nib.state import Easing, Live, Prefixes
 from nib.status import Status
 from nib.targets import Target
 
@@ -22,11 +22,11 @@ class World:
     """All that the monitor knows.
 
     `live`, `hours` and `easing` (who takes less for now) are what should be loaded, `sent` what nft
-    was last told.  `obstructed` says since when something stands in the way of an uplink,
-    `complaints` when the journal heard one, `watched` how the probers were told to ask.
-    `refusals` are those of the last verdict.  `silent`: the targets that do not answer on an uplink
-    where others do; `discounted`: those that answer on none.  `wake_at` is when there is something
-    to do by itself.
+    was last told, with the delegated networks, and `announced` what the lans were.  `obstructed`
+    says since when something stands in the way of an uplink, `complaints` when the journal heard
+    one, `watched` how the probers were told to ask.  `refusals` are those of the last verdict.
+    `silent`: the targets that do not answer on an uplink where others do; `discounted`: those that
+    answer on none.  `wake_at` is when there is something to do by itself.
     """
 
     plan: Plan
@@ -34,7 +34,7 @@ class World:
     live: Live
     hours: frozenset[str] = frozenset()
     easing: Easing = field(default_factory=dict)
-    sent: tuple[Live, frozenset[str], Easing] | None = None
+    sent: tuple[Live, frozenset[str], Prefixes, Easing] | None = None
     table_gone: bool = False
     retry_at: float = 0.0
     facts: Facts | None = None
@@ -45,6 +45,7 @@ class World:
     silent: Mapping[Key, frozenset[Target]] = field(default_factory=dict)
     discounted: frozenset[Target] = frozenset()
     upkeep: Memory = field(default_factory=Memory)
+    announced: tuple[Announced, ...] = ()
     complaints: Mapping[str, float] = field(default_factory=dict)
     published: Status | None = None
     wake_at: float = 0.0

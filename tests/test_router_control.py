@@ -1,0 +1,125 @@
+"""The event stream of a really booted router: who hears what, and who does not."""
+
+import json
+import time
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from lab.errors import LabError, eventually
+from nib_lab import FAST, HOME, NibLab, Routers
+
+pytestmark = pytest.mark.lab
+
+# A program that asks and never reads.
+STUCK = """\
+import socket, time
+channel = socket.socket(socket.AF_UNIX)
+channel.connect("/run/nib.sock")
+channel.sendall(b'{"do": "watch"}\\n')
+time.sleep(300)
+"""
+
+
+class Watch:
+    """A program in a unit of its own that watches, and what it said until now."""
+
+    def __init__(self, lab: NibLab, name: str, command: str = "nib watch --json") -> None:
+        self._router, self._name = lab.router, name
+        kept = " ".join(
+            f"-p Standard{stream.capitalize()}=file:/run/{name}.{stream}"
+            for stream in ("output", "error")
+        )
+        lab.router.run(f"systemd-run -q --unit={name} {kept} {command}")
+        eventually(self.out)
+
+    def out(self) -> str:
+        return self._router.read(f"/run/{self._name}.output")
+
+    def err(self) -> str:
+        return self._router.read(f"/run/{self._name}.error")
+
+    def lines(self, kind: str) -> list[dict[str, Any]]:
+        """The whole lines of a kind."""
+        heard = [json.loads(line) for line in self.out().splitlines(True) if line[-1] == "\n"]
+        return [line for line in heard if line["kind"] == kind]
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Who became what."""
+        return [(line["uplink"], line["after"]) for line in self.lines("change")]
+
+
+def test_a_cut_and_a_return_are_heard(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    programs, people = Watch(lab, "programs"), Watch(lab, "people", "nib watch")
+    assert programs.lines("status")[0]["status"]["uplinks"][0]["name"] == "cable"
+    lab.isps[0].fail()
+    eventually(lambda: programs.changes() == [("cable", "down")])
+    lab.isps[0].restore()
+    eventually(lambda: programs.changes() == [("cable", "down"), ("cable", "up")])
+
+    flips = [(flip["before"], flip["after"]) for flip in programs.lines("flip")]
+    both = [{"uplink": "cable", "share": 0.75}, {"uplink": "dsl", "share": 0.25}]
+    one = [{"uplink": "dsl", "share": 1.0}]
+    assert flips == [(both, one), (one, both)]
+    assert all(abs(line["time_s"] - time.time()) < 60 for line in programs.lines("change"))
+    assert any(line["lost"] == line["asked"] for line in programs.lines("sample"))
+    assert any(line["lost"] == 0 and line["rtts_ms"] for line in programs.lines("sample"))
+    eventually(lambda: people.out().count("cable is up: it answers") == 1)
+    assert "cable is down: the link is fine, but none of" in people.out()
+    assert "new flows of IPv4: cable 75%, dsl 25% -> dsl 100%\n" in people.out()
+
+
+def test_a_watch_outlives_a_restart_and_starts_no_monitor(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    watch = Watch(lab, "watch")
+    lab.router.run("systemctl restart nib-monitor.service")
+    eventually(lambda: "nib-monitor went away" in watch.err())
+    said = len(watch.out())
+    eventually(lambda: len(watch.out()) > said)
+
+    lab.router.run("systemctl stop nib-monitor.service")
+    # it tries again every second
+    time.sleep(2.5)
+    assert "inactive" in lab.router.run("systemctl is-active nib-monitor.service || true")
+    with pytest.raises(LabError, match=r"nib-monitor does not listen: .*systemctl start"):
+        lab.router.run("nib watch 2>&1 | tr '\\n' ' ' >&2; exit 3")
+    said = len(watch.out())
+    lab.router.run("systemctl start nib-monitor.service")
+    eventually(lambda: len(watch.out()) > said)
+
+    lab.router.run("systemctl kill -s KILL nib-monitor.service")
+    said = len(watch.out())
+    eventually(lambda: len(watch.out()) > said)
+
+
+def test_only_root_and_the_group(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    assert lab.router.run("stat -c '%U %G %a' /run/nib.sock") == "root nib 660\n"
+    ask = "timeout 2 nib watch --json | head -n 1"
+    with pytest.raises(LabError, match="only root and the group nib may ask nib-monitor"):
+        lab.router.run(f"setpriv --reuid=nobody --clear-groups sh -c '{ask}' | grep status")
+    member = "setpriv --reuid=nobody --regid=nogroup --groups=nib"
+    assert '"kind":"status"' in lab.router.run(f"{member} sh -c '{ask}'")
+    unit = "systemd-run -q --pipe --wait -p DynamicUser=yes"
+    assert '"kind":"status"' in lab.router.run(f"{unit} -p SupplementaryGroups=nib sh -c '{ask}'")
+
+
+def test_a_stuck_reader_delays_nothing(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    lab.router.put("/run/stuck.py", STUCK)
+    for _ in range(20):
+        lab.router.run("systemd-run -q /opt/nib/bin/python /run/stuck.py")
+    watch = Watch(lab, "watch")
+    lab.isps[0].fail()
+    began = time.monotonic()
+    eventually(lambda: watch.changes() == [("cable", "down")], 5)
+    assert time.monotonic() - began < 3
+    samples = watch.lines("sample")
+    gaps = [b["at_s"] - a["at_s"] for a, b in pairwise(samples)]
+    assert max(gaps) < 0.5
