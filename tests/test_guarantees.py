@@ -7,10 +7,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import samples
-from line import Line
+from line import Line, Rtt
 from nib.guarantees import Guarantee, guarantees, to_json
 from nib.monitor.health import Health, fall, observe
 from nib.plan import from_json
+from nib.targets import family_of
 
 UPLINK = "uplinks: {{a: {{device: wan1, address: dhcp, ipv6: off, probe: {}}}}}\n"
 PROBES = st.fixed_dictionaries(
@@ -59,6 +60,20 @@ def test_the_data_of_a_month() -> None:
     assert of(UPLINK.format(text))["a"].probe_bytes == 30 * 86400 * 2 * 36
     both = of(UPLINK.format(text).replace(", ipv6: off", ""))["a"]
     assert both.probe_bytes == 30 * 86400 * 2 * (36 + 56)
+
+
+def test_a_gateway_that_answers_for_a_dead_line_is_given_its_turns() -> None:
+    text = "{quorum: 3, targets: [{ping: gateway}, 192.0.2.1, {arp: gateway}]}"
+    (guarantee,) = guarantees(samples.plan(UPLINK.format(text)))
+    asked = samples.plan(UPLINK.format(text)).uplinks[0].probe
+
+    def rtt(cut_s: float) -> Rtt:
+        return lambda target, at_s: 0.02 if at_s < cut_s or family_of(target) is None else None
+
+    for tenth in range(20):
+        cut_s = 10 + tenth / 10
+        line = Line(rtt(cut_s), asked, asked.targets[:3]).until(20)
+        assert (line.judged[0].at_s - cut_s) * 1000 <= guarantee.detection_ms + 0.001
 
 
 @given(st.integers(1, 99_999), st.sampled_from(["MB", "GB"]), PROBES)

@@ -10,6 +10,7 @@ from nib.plan import Plan, Uplink
 from nib.policies import Policy
 from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
 from nib.state import carriers, everything
+from nib.targets import family_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,12 @@ def to_json(plan: Plan) -> str:
 def _detection_ms(probe: Probe, patience_ms: int) -> int:
     """It starts just after an answer; the question that is missed, and the last round of the burst
     that it begins, have their time.
+
+    The gateway may answer although nothing beyond it does: its turns find nothing.
     """
     patience_ms = min(patience_ms, probe.timeout_ms)
-    return probe.interval_ms + patience_ms + (probe.fall - 1) * BURST_MS + patience_ms
+    turns = 1 + sum(family_of(target) is None for target in probe.targets)
+    return turns * probe.interval_ms + patience_ms + (probe.fall - 1) * BURST_MS + patience_ms
 
 
 def _worst_return_ms(probe: Probe) -> int:
