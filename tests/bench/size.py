@@ -1,7 +1,7 @@
 """What a packet costs as the configuration grows: one thing at a time, then all of them.
 
-The same packets as in `throughput`, with nib every time.  None of them is for a rule or a forward of
-the configuration, so a new flow is held against all of them.
+The same packets as in `throughput`, with nib every time.  None of them is for a rule or a forward,
+so a new flow is held against all of them.
 """
 
 from bench.report import Figure, Table, table
