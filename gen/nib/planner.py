@@ -66,10 +66,7 @@ def make_plan(conf: Config) -> Plan:
     """
     conf = _ordered(conf)
     marks = split_mask(conf.mask)
-    ids = assign_ids(
-        {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
-    )
-    uplinks = tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
+    uplinks = plan_uplinks(conf)
     policies, hours = flows.policies(conf), flows.hours(conf)
     lans = _lans(conf)
     return Plan(
@@ -91,6 +88,15 @@ def make_plan(conf: Config) -> Plan:
         firewall=_firewall(conf) if conf.firewall else None,
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
     )
+
+
+def plan_uplinks(conf: Config) -> tuple[Uplink, ...]:
+    """The plan's uplinks alone, in the order of `conf`."""
+    marks = split_mask(conf.mask)
+    ids = assign_ids(
+        {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
+    )
+    return tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
 
 
 def _ordered(conf: Config) -> Config:
