@@ -1,7 +1,7 @@
 """Policies, sets and rules: what they mean, and what of it reaches the table."""
 
 from ipaddress import IPv4Address, IPv6Address
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 from pathlib import Path
 
 import pytest
@@ -168,20 +168,30 @@ PROTOCOLS = st.lists(st.sampled_from(["tcp", "udp"]), min_size=1, max_size=2, un
 NETWORKS = st.sampled_from(["10.0.0.0/30", "10.0.0.1", "10.0.0.2-10.0.0.5", "10.0.0.6/31"])
 
 
+SOURCES = [IPv4Address("10.0.0.0") + number for number in range(9)]
+
+
 @st.composite
 def flow_rules(draw: st.DrawFn) -> FlowRule:
     ports = draw(st.booleans())
+    lists = {
+        "devices": st.lists(st.sampled_from(["lan1", "lan2"]), max_size=1),
+        "source": st.lists(NETWORKS, min_size=not ports, max_size=2),
+        "protocols": PROTOCOLS if ports else st.just([]),
+        "dport": st.lists(PORTS, min_size=1, max_size=2) if ports else st.just([]),
+    }
+    drawn = {name: tuple(draw(some)) for name, some in lists.items()}
     return FlowRule(
         family=4,
         policy=draw(st.sampled_from(["a", "b"])),
-        devices=(),
-        source=() if ports else (draw(NETWORKS),),
+        devices=drawn["devices"],
+        source=drawn["source"],
         source_set=None,
         destination=(),
         destination_set=None,
-        protocols=tuple(draw(PROTOCOLS)) if ports else (),
+        protocols=drawn["protocols"],
         sport=(),
-        dport=(draw(PORTS),) if ports else (),
+        dport=drawn["dport"],
         dscp=(46,) if draw(st.integers(0, 9)) == 0 else (),
         user=None,
         hours="hours_1" if draw(st.integers(0, 9)) == 0 else None,
@@ -194,21 +204,27 @@ def flow_rules(draw: st.DrawFn) -> FlowRule:
 def test_runs_change_no_decision(rules: list[FlowRule]) -> None:
     """Within a run no flow matches two rules, so that their order says nothing."""
 
-    def matches(rule: FlowRule, protocol: str, port: int, source: IPv4Address) -> bool:
-        if rule.source:
-            low, high = values.span(rule.source[0])
-            return int(low) <= int(source) <= int(high)
-        first, last = values.port_range(rule.dport[0])
-        return protocol in rule.protocols and first <= port <= last
+    def sources(rule: FlowRule) -> set[IPv4Address]:
+        spans = [values.span(element) for element in rule.source]
+        return {
+            one for one in SOURCES if not spans or any(low <= one <= high for low, high in spans)
+        }
+
+    def ports(rule: FlowRule) -> set[int]:
+        ranges = [values.port_range(element) for element in rule.dport]
+        return {
+            port for port in range(1, 36) if not ranges or any(a <= port <= b for a, b in ranges)
+        }
+
+    def matched(rule: FlowRule) -> set[tuple[object, ...]]:
+        devices, protocols = rule.devices or ("lan1", "lan2"), rule.protocols or ("tcp", "udp")
+        return set(product(devices, sources(rule), protocols, ports(rule)))
 
     found = runs(rules)
-    assert [rule for _, members in found for rule in members] == rules
-    for thing, members in found:
-        assert len(members) == 1 or thing
-        sources = [IPv4Address("10.0.0.0") + number for number in range(9)]
-        for protocol, port in product(["tcp", "udp"], range(1, 36)):
-            for source in sources if thing == "source" else sources[:1]:
-                assert sum(matches(rule, protocol, port, source) for rule in members) < 2
+    assert [rule for run in found for rule in run.rules] == rules
+    for run in found:
+        assert (len(run.rules) > 1) == bool(run.things)
+        assert all(not matched(a) & matched(b) for a, b in combinations(run.rules, 2))
 
 
 def test_neighbours_become_one_map(tmp_path: Path) -> None:
@@ -226,6 +242,32 @@ def test_neighbours_become_one_map(tmp_path: Path) -> None:
     # of each family one of ports and one of addresses
     assert table.count("th dport vmap {") == 2
     assert table.count("daddr vmap {") == 2
+    private.load([table, table], tmp_path)
+
+
+def test_neighbours_that_ask_for_several_things_become_one_map(tmp_path: Path) -> None:
+    kinds = (
+        "lan: [home, guests], source: [10.{0}.0.0/16, 10.200.0.{0}-10.200.0.{0}]",
+        'destination: ["2001:db8:{0}::/48", 192.0.2.{0}], protocol: [tcp, udp], dport: [{0}-{1}]',
+        "source: 10.9.0.{0}, protocol: udp, sport: [{0}, 4{0:02}0-4{0:02}9], dport: 53",
+        "lan: home, protocol: icmp, destination: 10.8.{0}.0/24",
+    )
+    listed = "\n".join(
+        f"  - {{match: {{{kind.format(n, n + 9)}}}, use: {use}}}"
+        for kind in kinds
+        for n, use in zip(range(10, 90, 10), ["cable", "dsl"] * 4, strict=True)
+    )
+    # every combination of these would be 65536 elements: a rule of its own
+    long = f"source: [{', '.join(f'10.7.{n}.0/25' for n in range(256))}]"
+    ports = ", ".join(map(str, range(1, 512, 2)))
+    alone = f"  - {{match: {{{long}, protocol: tcp, dport: [{ports}]}}, use: dsl}}"
+    text = f"{THREE}rules:\n{listed}\n{alone}\n{alone.replace('10.7', '10.6')}\n"
+    table = str(samples.files(text)["nib/nib.nft"])
+    # of IPv6 only the second kind
+    assert table.count(" vmap {\n\t\t\t# rules[") == 5
+    assert '"lan2" . 10.30.0.0/16 : goto policy_cable4,' in table
+    assert "2001:db8:40::/48 . udp . 40-49 : goto policy_dsl6," in table
+    assert "10.9.0.50 . udp . 4500-4509 . 53 : goto policy_cable4," in table
     private.load([table, table], tmp_path)
 
 

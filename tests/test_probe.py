@@ -160,9 +160,11 @@ async def test_a_full_line_is_given_the_whole_timeout() -> None:
         async with asking(ANSWERS, timeout_ms=1500) as of, asyncio.TaskGroup() as group:
             await of.hears(True, samples=20)
             download = await asyncio.create_subprocess_exec(
-                *("nsenter", "-t", os.environ["PID"], "-n", "python3", "-c", SENDER)
+                *("nsenter", "-t", os.environ["PID"], "-n", "python3", "-c", SENDER),
+                stdout=asyncio.subprocess.PIPE,
             )
             group.create_task(download.wait())
+            assert download.stdout and await download.stdout.readline()
             far("sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
             began_s = asyncio.get_running_loop().time()
             await eventually(lambda: of.judged(ok=False))
@@ -180,9 +182,11 @@ async def test_broadcasts_on_the_wire_are_no_download() -> None:
             await of.hears(True, samples=20)
             sender = SENDER.replace("192.0.2.2", "192.0.2.255")
             noise = await asyncio.create_subprocess_exec(
-                *("nsenter", "-t", os.environ["PID"], "-n", "python3", "-c", sender)
+                *("nsenter", "-t", os.environ["PID"], "-n", "python3", "-c", sender),
+                stdout=asyncio.subprocess.PIPE,
             )
             group.create_task(noise.wait())
+            assert noise.stdout and await noise.stdout.readline()
             far("sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
             began_s = asyncio.get_running_loop().time()
             await eventually(lambda: of.judged(ok=False))
@@ -195,6 +199,7 @@ SENDER = """
 import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+print("begins", flush=True)
 while True:
     s.sendto(b"x", ("192.0.2.2", 4444)); time.sleep(0.005)
 """

@@ -62,6 +62,42 @@ def test_rules_choose_the_uplink(routers: Routers) -> None:
     assert lab.by_isp(connections(guest, 40)) == {"isp3": 40}
 
 
+JOINED = """\
+  guests: {device: lan2, address: 192.168.20.1/24}
+rules:
+  - {match: {lan: home, protocol: tcp, dport: [443, 8070-8079]}, use: lte}
+  - {match: {lan: home, protocol: tcp, dport: 8080-8090}, use: dsl}
+  - {match: {lan: guests, protocol: udp, dport: 8081}, use: cable}
+  - {match: {lan: guests, protocol: tcp, dport: 1-442}, use: dsl}
+  - {match: {lan: guests, protocol: tcp, dport: 443-65535}, use: cable}
+  - {match: {source: 192.168.10.0/27, destination: 203.0.113.0-203.0.113.54}, use: dsl}
+  - {match: {source: 192.168.10.64/28, destination: 203.0.113.10}, use: cable}
+  - {match: {source: 192.168.10.80-192.168.10.90, destination: 203.0.113.10}, use: lte}
+"""
+
+
+def test_neighbours_that_ask_for_the_same_things_are_one_look_up(routers: Routers) -> None:
+    lab = routers(THREE + JOINED + FAST, THREE_ISPS, 2)
+    lab.start()
+    client, guest = lab.lans
+    others = {
+        How(source=client.add_address(79)): "isp1",
+        How(source=client.add_address(80)): "isp3",
+    }
+    chain = lab.router.run("nft list chain inet nib rules4")
+    assert chain.count("iifname . meta l4proto . th dport vmap") == 1
+    assert chain.count("ip saddr . ip daddr vmap") == 1
+    assert lab.by_isp(connections(client, 30, port=443)) == {"isp3": 30}
+    assert lab.by_isp(connections(client, 30)) == {"isp2": 30}
+    assert lab.by_isp(connections(guest, 30, "udp")) == {"isp1": 30}
+    assert lab.by_isp(connections(guest, 30)) == {"isp1": 30}
+    for how, isp in others.items():
+        assert lab.by_isp(connections(client, 30, "udp", how=how)) == {isp: 30}
+    assert lab.by_isp(connections(client, 30, "udp")) == {"isp2": 30}
+    # what no rule names
+    assert set(lab.by_isp(connections(client, 60, "udp", dst=TARGETS[2]))) == EVEN
+
+
 def test_a_policy_has_tiers_of_its_own(routers: Routers) -> None:
     policies = f"""\
 policies:

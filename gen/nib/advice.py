@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from nib.config import Config, Network, Uplink
 from nib.document import Document
 from nib.peers import PEERS, Peer
-from nib.planner import make_plan
+from nib.planner import plan_uplinks
 from nib.problem import Path, Problem, in_order
 from nib.shape import schema
 from nib.targets import Neighbour, Ping, Target, of_family
@@ -61,7 +61,7 @@ def _mask(document: Document, config: Config) -> Iterator[Problem]:
 
 
 def _tables(document: Document, config: Config) -> Iterator[Problem]:
-    for uplink in make_plan(config).uplinks:
+    for uplink in plan_uplinks(config):
         path: Path = ("uplinks", uplink.name, "id")
         if path not in document.values:
             path = path[:2]

@@ -66,16 +66,8 @@ def make_plan(conf: Config) -> Plan:
     """
     conf = _ordered(conf)
     marks = split_mask(conf.mask)
-    ids = assign_ids(
-        {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
-    )
+    uplinks = plan_uplinks(conf)
     policies, hours = flows.policies(conf), flows.hours(conf)
-    tiers = [tier for policy in policies for tier in policy.tiers]
-    beside = {share.uplink for tier in tiers if len(tier) > 1 for share in tier}
-    uplinks = tuple(
-        _uplink(uplink, ids[uplink.name], conf.mode, marks, canary=uplink.name in beside)
-        for uplink in conf.uplinks
-    )
     lans = _lans(conf)
     return Plan(
         version=VERSION,
@@ -95,6 +87,20 @@ def make_plan(conf: Config) -> Plan:
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
+    )
+
+
+def plan_uplinks(conf: Config) -> tuple[Uplink, ...]:
+    """The plan's uplinks alone, in the order of `conf`."""
+    marks = split_mask(conf.mask)
+    ids = assign_ids(
+        {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
+    )
+    tiers = [tier for policy in flows.policies(conf) for tier in policy.tiers]
+    beside = {share.uplink for tier in tiers if len(tier) > 1 for share in tier}
+    return tuple(
+        _uplink(uplink, ids[uplink.name], conf.mode, marks, canary=uplink.name in beside)
+        for uplink in conf.uplinks
     )
 
 

@@ -27,7 +27,8 @@ def forwards(conf: Config) -> tuple[Forward, ...]:
 
 
 def _forward(conf: Config, number: int, forward: config.Forward) -> Forward:
-    others = tuple(u.device for u in conf.uplinks if u.name not in forward.uplinks)
+    named = frozenset(forward.uplinks)
+    others = tuple(u.device for u in conf.uplinks if u.name not in named)
     # nft 1.0.6 knows no map from a range to an address with a port
     joined = forward.to_port is not None and any(low != high for low, high in forward.ports)
     return Forward(

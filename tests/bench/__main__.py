@@ -4,15 +4,17 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import compile, failover, flip, monitor, month, throughput
+from bench import compile, failover, flip, load, monitor, month, size, throughput
 from bench.report import Table, as_json, text
 from lab.image import SUITES
 
 ALL: dict[str, tuple[Callable[[str, int], Table], bool, int]] = {
     "failover": (failover.run, True, 20),
     "throughput": (throughput.run, False, 11),
+    "size": (size.run, False, 9),
     "flip": (flip.run, False, 50),
     "compile": (compile.run, False, 11),
+    "load": (load.run, False, 11),
     "monitor": (monitor.run, True, 1),
     "month": (month.run, False, 1),
 }

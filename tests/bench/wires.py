@@ -40,13 +40,18 @@ table inet bare {
 SETTINGS = ("ip_forward=1", "conf.all.rp_filter=0", "conf.default.rp_filter=2")
 
 
-def plan(uplinks: int, lans: int = 1) -> Plan:
-    """A plan with that many static uplinks of the same weight."""
-    return make_plan(check(parse("balance.yaml", balance(uplinks, lans).encode())))
+def plan(uplinks: int, lans: int = 1, rules: int = 0, forwards: int = 0) -> Plan:
+    """A plan with that many static uplinks of the same weight, and so on."""
+    text = balance(uplinks, lans, rules, forwards)
+    return make_plan(check(parse("balance.yaml", text.encode())))
 
 
-def balance(uplinks: int, lans: int = 1) -> str:
-    """The balance.yaml of it."""
+def balance(uplinks: int, lans: int = 1, rules: int = 0, forwards: int = 0) -> str:
+    """The balance.yaml of it.  No rule and no forward is for the traffic of these benchmarks.
+
+    A quarter of the rules each asks for destinations, for ports, for sources, and for a source with
+    some of its ports.
+    """
     lines = ["uplinks:"]
     for n in range(1, uplinks + 1):
         lines.append(f"  u{n}: {{device: wan{n}, address: 198.18.{n}.2/24, gateway: 198.18.{n}.1}}")
@@ -54,6 +59,20 @@ def balance(uplinks: int, lans: int = 1) -> str:
     lines += [
         f"  l{n}: {{device: lan{n}, address: 192.168.{9 + n}.1/24}}" for n in range(1, lans + 1)
     ]
+    lines += ["rules:"] if rules else []
+    matches = (
+        "destination: 100.64.{0}.0/24",
+        "protocol: tcp, dport: 2{0:03}",
+        "source: 192.168.10.{0}",
+        "source: 192.168.10.{0}, protocol: udp, dport: [3{0:03}, 4{0:03}-4{0:03}9]",
+    )
+    for n in range(rules):
+        match = matches[len(matches) * n // rules].format(20 + n)
+        lines.append(f"  - {{match: {{{match}}}, use: u{n % uplinks + 1}}}")
+    lines += ["firewall:", "  forwards:"] if forwards else []
+    for n in range(forwards):
+        to = f"192.168.{10 + n % lans}.{20 + n % 200}:{80 + n % 7}"
+        lines.append(f'    - {{protocol: tcp, port: {10000 + n}, to: "{to}"}}')
     return "\n".join(lines) + "\n"
 
 
@@ -96,9 +115,9 @@ def bare(of: Plan) -> Way:
     return Way(f"plain masquerade, {len(of.uplinks)} uplinks", of, rules, _masquerade(of))
 
 
-def nib(of: Plan) -> Way:
+def nib(of: Plan, name: str = "") -> Way:
     """nib, every uplink alive."""
-    return Way(f"nib, {len(of.uplinks)} uplinks", of, of.rules, table(of))
+    return Way(name or f"nib, {len(of.uplinks)} uplinks", of, of.rules, table(of))
 
 
 def _masquerade(of: Plan) -> str:

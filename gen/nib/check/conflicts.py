@@ -51,7 +51,7 @@ class Facts:
         self._overlaps()
         for gateway in self.gateways:
             self._gateway(*gateway)
-        for target in self.targets:
+        for target in dict.fromkeys(self.targets):
             self._target(*target)
         yield from self.found
 

@@ -41,11 +41,12 @@ def conflicts(
     `allow` holds what the file says itself, not the default; `behind` the networks that are reached
     through lans; `families` those of the uplinks that could be read.
     """
-    seen: list[tuple[Path, Forward]] = []
-    for path, forward in forwards:
+    forwards, allow = tuple(forwards), tuple(allow)
+    meeting = _meeting(forward.ports for _, forward in forwards)
+    for number, (path, forward) in enumerate(forwards):
         yield from _families(path, forward, families)
         yield from _destination((*path, "to"), forward.to, addresses, behind)
-        for other_path, other in seen:
+        for other_path, other in (forwards[earlier] for earlier in sorted(meeting[number])):
             if same := _common(forward, forward.protocols, other, other.protocols):
                 sentence = f"{same} is already forwarded by {dotted(other_path)}"
                 hint = "let one of them be for other uplinks or other sources"
@@ -57,7 +58,6 @@ def conflicts(
                 hint = f"{dotted(other_path)} would never see it; choose another port"
                 yield (*path, "port"), sentence, hint
                 break
-        seen.append((path, forward))
 
 
 def networks_behind(routes: Iterable[Route], lans: Iterable[Lan]) -> tuple[Network, ...]:
@@ -120,6 +120,24 @@ def _destination(
     elif known:
         hint = f"give its lan an IPv{to.version} address"
     yield path, f"{to} is in no lan", hint
+
+
+def _meeting(ports: Iterable[Iterable[tuple[int, int]]]) -> dict[int, set[int]]:
+    """For each entry, by number, the earlier ones that have a port in common with it.
+
+    In order of their first port only those have to be compared that have not ended yet: two in a
+    thousand entries, and not each with all others.
+    """
+    meeting: dict[int, set[int]] = {}
+    spans = [(*span, number) for number, entry in enumerate(ports) for span in entry]
+    running: list[tuple[int, int]] = []
+    for low, high, number in sorted(spans):
+        running = [(end, other) for end, other in running if end >= low]
+        meeting.setdefault(number, set())
+        for _, other in running:
+            meeting.setdefault(max(number, other), set()).add(min(number, other))
+        running.append((high, number))
+    return meeting
 
 
 def _common(
