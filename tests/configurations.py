@@ -179,6 +179,11 @@ def _probe(random: Random) -> Data:
     _maybe(random, made, "fall", random.randint(1, 100))
     _maybe(random, made, "rise", random.randint(1, 100))
     _maybe(random, made, "hold_down", random.choice(["0s", "1m", "24h"]))
+    _maybe(random, made, "damping", random.choice(["0s", "1m", "1h"]))
+    _maybe(random, made, "canary", random.choice(["0s", "10s", "1h"]))
+    _maybe(random, made, "loss", {"down": "100%", "up": random.choice(["1%", "99%"])})
+    _maybe(random, made, "rtt", {"down": "1m", "up": random.choice(["1ms", "999ms"])})
+    _maybe(random, made, "jitter", {"down": "2ms", "up": "1ms"})
     return made
 
 

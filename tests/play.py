@@ -1,6 +1,6 @@
 """Plays for the monitor's core: a script of happenings, and under each what the core does then.
 
-    1.0 cable .                    a round of probes was answered; `!`: it was not
+    1.0 cable .                    enough targets answered; `!`: they were asked enough, and did not
     1.0 cable ipv6 .               the same over IPv6
     1.0 wan1 loses carrier         also: gets carrier, loses address, gets address (ipv6: of it)
     1.0 wan1 has 192.0.2.77        and no other address: a new lease
@@ -48,6 +48,7 @@ from nib.monitor.events import (
     Say,
     SetBalance,
     TableTouched,
+    Watch,
     Woke,
 )
 from nib.plan import Plan, Priority, Rule, Table
@@ -213,6 +214,8 @@ class Play:
             self.do(effect, at_s)
 
     def do(self, effect: Effect, at_s: float) -> None:
+        if isinstance(effect, Watch):
+            return
         text = written(effect, self.plan)
         if isinstance(effect, Publish):
             self.published = effect.status
@@ -223,7 +226,7 @@ class Play:
         match effect:
             case LoadState() | LoadTable():
                 refused = "nft" in self.refusing
-            case Publish() | Say():
+            case Publish() | Say() | Watch():
                 refused = False
             case _:
                 refused = "netlink" in self.refusing
@@ -245,7 +248,7 @@ class Play:
         at_s, kernel = self.now_s, self.kernel
         match what.split():
             case [name, *ipv6, ("." | "!") as heard]:
-                self.later(Judged(at_s, name, 6 if ipv6 else 4, heard == "."))
+                self.later(Judged(at_s, name, 6 if ipv6 else 4, heard == ".", at_s))
                 return
             case [name, "loses", "ipv6"]:
                 kernel.loses_ipv6(name)
@@ -320,8 +323,11 @@ def written(effect: Effect, plan: Plan) -> str:
             return f"remove {_rule(rule)}"
         case Publish(_, line):
             return f"publish {line}"
-        case Say(text, warning):
-            return f"{'warn' if warning else 'say'} {text}"
+        case Say(text, warning, outage):
+            of = f" ({outage})" if outage else ""
+            return f"{'warn' if warning else 'say'} {text}{of}"
+        case Watch(uplink, family, mode, quorum):
+            return f"watch {uplink}{_of(family)} as {mode}, {quorum} must answer"
 
 
 def _of(family: Family) -> str:

@@ -244,7 +244,8 @@ def test_defaults_come_from_the_schema() -> None:
     keys = schema()["properties"]
     assert data["mode"] == keys["mode"]["default"]
     probe = schema()["$defs"]["probe"]["properties"]
-    assert data["probe"] == {key: inner["default"] for key, inner in probe.items()}
+    usual = {key: inner["default"] for key, inner in probe.items() if "default" in inner}
+    assert data["probe"] == usual
     assert data["uplinks"]["cable"]["probe"] == data["probe"]
     # Writing every default out changes nothing.
     assert read(json.dumps(data)) == written

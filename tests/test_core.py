@@ -17,7 +17,8 @@ from play import Play
 
 PLAYS = Path(__file__).parent / "plays"
 
-PROBE = "probe: {fall: 3, rise: 2}\n"
+PROBE = "probe: {rise: 2, damping: 0s, canary: 0s}\n"
+USUAL = "probe: {rise: 2}\n"
 TIERS = """\
 uplinks:
   cable: {device: wan1, address: dhcp, ipv6: off, weight: 3}
@@ -29,6 +30,8 @@ TEXTS = {
     "two": PROBE + samples.TWO,
     "tiers": PROBE + TIERS,
     "dual": PROBE + samples.DUAL,
+    "usual": USUAL + samples.TWO,
+    "usual failover": USUAL + "mode: failover\n" + samples.TWO,
     "hours": PROBE
     + samples.TWO
     + "rules:\n"

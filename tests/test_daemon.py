@@ -195,7 +195,7 @@ def test_what_others_do_is_put_right(plan_file: Path) -> None:
         code, journal = monitor.end()
     assert code == 0
     assert "somebody changed nib's nft table: loading it again" in journal.splitlines()
-    assert "cable is down: wan1 has no carrier" in journal.splitlines()
+    assert "cable is down: wan1 has no carrier (cable4-1)" in journal.splitlines()
     assert "Traceback" not in journal
 
 

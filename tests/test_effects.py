@@ -343,7 +343,7 @@ async def test_no_nft(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @alone
 async def test_status_json() -> None:
-    status = Status(VERSION, 1.5, ())
+    status = Status(VERSION, 1.5, (), ())
     async with acting() as act:
         await act(Publish(status, "0 of 0 uplinks up"))
         assert from_json(Path(STATUS_FILE).read_text()) == status

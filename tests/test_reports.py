@@ -16,15 +16,19 @@ from nib.monitor.events import (
     RemoveDefault,
     RemoveRule,
     SetBalance,
+    Silenced,
     Tallied,
+    Watch,
 )
-from nib.monitor.world import Tally
+from nib.monitor.tally import Tally
 from nib.plan import Table
 from nib.report import is_down, status_report
 from nib.status import Status, from_json, to_json
+from nib.targets import Command, Ping
 from play import Play
 
-TEXT = "probe: {fall: 2, rise: 3, hold_down: 10s}\n" + samples.TWO
+PROBE = "probe: {rise: 3, hold_down: 10s, damping: 2m}\n"
+TEXT = PROBE + samples.TWO
 DOWN = "1 cable !\n2 cable !"
 
 
@@ -45,13 +49,23 @@ def reason(script: str, text: str = TEXT) -> str:
     [
         ("1 end", "it has not answered yet"),
         ("1 cable .", "it answers"),
-        ("1 cable .\n2 cable !", "it answers"),
         (DOWN, "the link is fine, but none of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered"),
         (f"{DOWN}\n3 cable .", "it answers again, 1 of 3 rounds"),
         (f"{DOWN}\n3 cable .\n4 cable .", "it answers again, 2 of 3 rounds"),
         (
             f"{DOWN}\n3 cable .\n4 cable .\n5 cable .",
             "it answers again, and waits out its hold_down",
+        ),
+        (
+            f"{DOWN}\n13 cable .\n14 cable .\n15 cable .",
+            "it answers, and takes 10% of its share beside others",
+        ),
+        (
+            "".join(
+                f"{20 * n} cable !\n" + "".join(f"{20 * n + s} cable .\n" for s in (11, 12, 13))
+                for n in range(1, 5)
+            ),
+            "it answers again, but went down too often: it is held down for 129 s",
         ),
         ("1 wan1 vanishes", "there is no device wan1"),
         ("1 wan1 loses carrier", "wan1 has no carrier"),
@@ -74,7 +88,7 @@ def test_a_static_address_is_not_waited_for() -> None:
 
 
 def test_a_quorum_is_spelled_out() -> None:
-    strict = TEXT.replace("fall: 2", "fall: 2, quorum: 2")
+    strict = TEXT.replace("rise: 3", "rise: 3, quorum: 2")
     assert reason(DOWN, strict) == (
         "the link is fine, but fewer than 2 of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered"
     )
@@ -84,10 +98,59 @@ def test_status() -> None:
     cable, dsl = told(f"1 cable .\n{DOWN}").uplinks
     (family,) = cable.families
     assert (cable.name, cable.device, cable.weight, cable.tier) == ("cable", "wan1", 3, 1)
-    assert (family.health, family.since_s, family.share) == ("down", 2.0, 0.0)
+    assert (family.health, family.since_s, family.share) == ("down", 1.0, 0.0)
     assert (family.address, family.gateway) == ("192.0.2.10", "192.0.2.1")
     assert (family.loss, family.rtt_ms) == (None, None)
     assert (dsl.families[0].health, dsl.families[0].share) == ("up", 1.0)
+
+
+def test_an_outage_has_a_name_until_its_last_flow_is_back() -> None:
+    text = TEXT.replace("hold_down: 10s", "canary: 4s")
+    back = f"{DOWN}\n3 cable .\n4 cable .\n5 cable ."
+    assert [
+        told(script, text).uplinks[0].families[0].outage
+        for script in ("1 cable .", DOWN, back, f"{back}\n9 end", f"{back}\n10 end\n10 cable !")
+    ] == [None, "cable4-1", "cable4-1", None, "cable4-2"]
+
+
+def test_what_is_lost_is_said_with_its_limits() -> None:
+    of = Play(samples.plan("probe: {loss: {down: 20%, up: 10%}}\n" + samples.TWO))
+    of.act("1 cable .\n1 dsl .")
+    for number in range(40):
+        heard = () if number % 3 == 0 else (20.0,)
+        of.step(Tallied(2 + number / 2, "cable", 4, 1, heard))
+    (family,) = reports.status(of.world, 30.0).uplinks[0].families
+    assert (family.health, family.reason) == (
+        "down",
+        "it answers, but 35% of the questions are lost (loss: down 20%, up 10%)",
+    )
+
+
+def test_a_target_that_answers_nobody_is_to_blame_itself() -> None:
+    """A public resolver's limit or bad day (peers T20) is said once, and takes no uplink down."""
+    of = Play(samples.plan("probe: {quorum: 3}\n" + samples.TWO))
+    of.act("1 cable .\n1 dsl .")
+    silenced = (Ping("ping", "9.9.9.9"),)
+    of.later(Silenced(2.0, "cable", 4, silenced))
+    of.later(Silenced(3.0, "dsl", 4, silenced))
+    of.later(Silenced(20.0, "dsl", 4, ()))
+    said = of.act("10 end\n30 end")
+    assert [line.strip() for line in said.splitlines() if "9.9.9.9" in line] == [
+        "3 warn 9.9.9.9 answers on no uplink, but others do: it is left out of account",
+        "20 say 9.9.9.9 answers again",
+    ]
+    quorums = [(e.uplink, e.quorum) for at_s, e in of.done if isinstance(e, Watch) and at_s > 1]
+    assert quorums == [("cable", 2), ("dsl", 2), ("cable", 3), ("dsl", 3)]
+
+
+def test_each_uplink_has_a_gateway_of_its_own_to_blame() -> None:
+    probe = "probe: {targets: [{ping: gateway}, {command: /bin/ask}, 192.0.2.99]}\n"
+    of = Play(samples.plan(probe + samples.TWO))
+    of.act("1 cable .\n1 dsl .")
+    own = (Ping("ping", None), Command("command", "/bin/ask"))
+    of.later(Silenced(2.0, "cable", 4, own))
+    of.later(Silenced(3.0, "dsl", 4, own))
+    assert "answers on no uplink" not in of.act("10 end")
 
 
 def test_shares_are_those_of_new_flows() -> None:
@@ -150,7 +213,7 @@ def test_measurements_and_streaks_are_no_news() -> None:
     of.act("1 cable .")
     old = reports.status(of.world, 1.0)
     measured, _ = core.step(of.world, Tallied(1.1, "cable", 4, 3, (20.0, 30.0)))
-    of.act("1.2 cable !")
+    of.act("1.2 cable .")
     assert not reports.news(old, reports.status(measured, 1.1), 2.0)
     assert not reports.news(old, reports.status(of.world, 1.2), 2.0)
 

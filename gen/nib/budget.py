@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from nib.families import Family
-from nib.plan import PROBE_PAYLOAD_BYTES
+from nib.probe import PROBE_PAYLOAD_BYTES
 from nib.targets import Command, Connect, Fetch, Neighbour, Ping, Query, Target, of_family
 
 MONTH_MS = 30 * 86400 * 1000
@@ -26,9 +26,13 @@ def least_interval_ms(asked_bytes: int, budget_bytes: int | None) -> int:
     return -(-asked_bytes * MONTH_MS // budget_bytes) if budget_bytes else 0
 
 
-def round_bytes(targets: tuple[Target, ...], families: Iterable[Family]) -> int:
-    """One question to every target in each of the families, and the answers."""
-    return sum(_bytes(target, f) for f in families for target in of_family(targets, f))
+def turn_bytes(targets: tuple[Target, ...], families: Iterable[Family]) -> int:
+    """A question to one target in each of the families, and the answer: the mean of the targets.
+
+    So much is asked every interval while the uplink is up.
+    """
+    sides = [[_bytes(target, f) for target in of_family(targets, f)] for f in families]
+    return sum(-(-sum(side) // len(side)) for side in sides if side)
 
 
 def _bytes(target: Target, family: Family) -> int:

@@ -64,8 +64,16 @@ class External:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """More than `down` takes an uplink down, less than `up` lets it return."""
+
+    down: int
+    up: int
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
-    """How the health of an uplink is asked for; times in milliseconds.
+    """How the health of an uplink is asked for; times in milliseconds, loss in percent.
 
     `targets` has some of each family: those of the defaults, where the user named none.
     """
@@ -77,6 +85,11 @@ class Probe:
     fall: int
     rise: int
     hold_down_ms: int
+    damping_ms: int
+    canary_ms: int
+    loss: Limits | None
+    rtt: Limits | None
+    jitter: Limits | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,26 +4,30 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from nib.budget import MONTH_MS, round_bytes
+from nib.budget import MONTH_MS, turn_bytes
 from nib.families import Family
-from nib.plan import Plan, Probe, Uplink
+from nib.plan import Plan, Uplink
 from nib.policies import Policy
+from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
 from nib.state import carriers, everything
+from nib.targets import family_of
 
 
 @dataclass(frozen=True, slots=True)
 class Guarantee:
     """What can be promised of one uplink, with times in milliseconds.
 
-    `detection_ms`: from a silent failure to the flip; a lost carrier is seen at once.  `return_ms`:
-    from the first packet that comes through again to new flows.  `probe_bytes`: questions and
-    answers in 30 days; `budget_bytes`: what a metered line has for them.  Without the uplink new
-    flows of the default policy go to `carriers`, and what `stops` cannot work at all until it is
-    back.
+    `detection_ms`: from a silent failure to the flip on a line that answers within 66 ms; a lost
+    carrier is seen at once.  `detection_worst_ms`: the same on a line as slow as `timeout` allows,
+    or by which something still comes in.  `return_ms`: from the first packet that comes through
+    again to new flows.  `probe_bytes`: questions and answers in 30 days; `budget_bytes`: what a
+    metered line has for them.  Without the uplink new flows of the default policy go to `carriers`,
+    and what `stops` cannot work at all until it is back.
     """
 
     uplink: str
     detection_ms: int
+    detection_worst_ms: int
     return_ms: int
     probe_bytes: int
     budget_bytes: int | None
@@ -40,7 +44,8 @@ def _guarantee(plan: Plan, uplink: Uplink) -> Guarantee:
     others = frozenset(other.name for other in plan.uplinks) - {uplink.name}
     return Guarantee(
         uplink=uplink.name,
-        detection_ms=_worst_detection_ms(uplink.probe),
+        detection_ms=_detection_ms(uplink.probe, LEAST_PATIENCE_MS),
+        detection_worst_ms=_detection_ms(uplink.probe, uplink.probe.timeout_ms),
         return_ms=_worst_return_ms(uplink.probe),
         probe_bytes=_probe_bytes(uplink),
         budget_bytes=uplink.budget_bytes,
@@ -55,9 +60,15 @@ def to_json(plan: Plan) -> str:
     return json.dumps({**asdict(plan), "guarantees": found}, indent=1) + "\n"
 
 
-def _worst_detection_ms(probe: Probe) -> int:
-    """It starts just after an answer, and the last of `fall` probes has its whole timeout."""
-    return probe.fall * probe.interval_ms + probe.timeout_ms
+def _detection_ms(probe: Probe, patience_ms: int) -> int:
+    """It starts just after an answer; the question that is missed, and the last round of the burst
+    that it begins, have their time.
+
+    The gateway may answer although nothing beyond it does: its turns find nothing.
+    """
+    patience_ms = min(patience_ms, probe.timeout_ms)
+    turns = 1 + sum(family_of(target) is None for target in probe.targets)
+    return turns * probe.interval_ms + patience_ms + (probe.fall - 1) * BURST_MS + patience_ms
 
 
 def _worst_return_ms(probe: Probe) -> int:
@@ -68,8 +79,12 @@ def _worst_return_ms(probe: Probe) -> int:
 
 def _probe_bytes(uplink: Uplink) -> int:
     """As if every question were answered, and IPv6 there wherever it may be."""
+    """As if every question were answered, and IPv6 there wherever it may be.
+
+    While the uplink is up, that is: bursts, and what is asked of one that is down, come on top.
+    """
     probe = uplink.probe
-    return round_bytes(probe.targets, uplink.families) * MONTH_MS // probe.interval_ms
+    return turn_bytes(probe.targets, uplink.families) * MONTH_MS // probe.interval_ms
 
 
 def _stops(plan: Plan, gone: Uplink) -> Iterator[str]:

@@ -13,7 +13,8 @@ from nib.families import Family
 from nib.hours import Hours
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
 from nib.policies import AddressSet, FlowRule, Policy
-from nib.targets import Neighbour, Target, of_family
+from nib.probe import Probe
+from nib.targets import Target, of_family
 
 Mark = NewType("Mark", int)
 Table = NewType("Table", int)
@@ -25,9 +26,6 @@ VERSION = 1
 GENERATED_BY = "nib-gen from balance.yaml. Do not edit."
 
 STATE_DIRECTORY = "/run/nib"
-
-# What an echo request carries.
-PROBE_PAYLOAD_BYTES = 8
 
 # The host's half of the address that an uplink has in the network delegated to it ("nib").
 PREFIX_TOKEN = "::6e:6962"
@@ -49,19 +47,6 @@ class Marks:
     block: int
     keep: int
     local: Mark
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """What the monitor asks on an uplink; times in milliseconds."""
-
-    targets: tuple[Target, ...]
-    interval_ms: int
-    timeout_ms: int
-    quorum: int
-    fall: int
-    rise: int
-    hold_down_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +235,6 @@ class Plan:
     def families(self) -> tuple[Family, ...]:
         """The families that any uplink has."""
         return tuple(sorted({family for uplink in self.uplinks for family in uplink.families}))
-
-    @property
-    def asks_neighbours(self) -> bool:
-        """Whether any probe is one by ARP."""
-        return any(isinstance(one, Neighbour) for u in self.uplinks for one in u.probe.targets)
 
     @property
     def blocks(self) -> bool:

@@ -27,13 +27,13 @@ from nib.plan import (
     Marks,
     Plan,
     Priority,
-    Probe,
     Rule,
     Table,
     Uplink,
 )
 from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
 from nib.policies import Policy
+from nib.probe import Limits, Probe
 from nib.targets import family_of
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
@@ -96,7 +96,12 @@ def plan_uplinks(conf: Config) -> tuple[Uplink, ...]:
     ids = assign_ids(
         {uplink.name: uplink.pinned_id for uplink in conf.uplinks}, last=highest_id(conf.mask)
     )
-    return tuple(_uplink(uplink, ids[uplink.name], conf.mode, marks) for uplink in conf.uplinks)
+    tiers = [tier for policy in flows.policies(conf) for tier in policy.tiers]
+    beside = {share.uplink for tier in tiers if len(tier) > 1 for share in tier}
+    return tuple(
+        _uplink(uplink, ids[uplink.name], conf.mode, marks, canary=uplink.name in beside)
+        for uplink in conf.uplinks
+    )
 
 
 def _ordered(conf: Config) -> Config:
@@ -150,7 +155,10 @@ def _metric(uplink: config.Uplink, number: int, mode: Mode) -> int:
     return (tier * 1000 + place) * 1000 + number
 
 
-def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Uplink:
+def _uplink(
+    uplink: config.Uplink, number: int, mode: Mode, marks: Marks, *, canary: bool
+) -> Uplink:
+    """`canary`: there are others that can take the rest of its share."""
     kind: Kind
     addresses: tuple[str, ...] = ()
     match uplink.address:
@@ -164,7 +172,7 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
     shift = (marks.mask & -marks.mask).bit_length() - 1
     probe = uplink.probe
     targets = tuple(t for t in probe.targets if family_of(t) in (*uplink.families, None))
-    asked_bytes = budget.round_bytes(targets, uplink.families)
+    asked_bytes = budget.turn_bytes(targets, uplink.families)
     least_ms = budget.least_interval_ms(asked_bytes, uplink.budget_bytes)
     return Uplink(
         name=uplink.name,
@@ -195,9 +203,18 @@ def _uplink(uplink: config.Uplink, number: int, mode: Mode, marks: Marks) -> Upl
             fall=probe.fall,
             rise=probe.rise,
             hold_down_ms=probe.hold_down_ms,
+            damping_ms=probe.damping_ms,
+            canary_ms=probe.canary_ms if canary else 0,
+            loss=_limits(probe.loss),
+            rtt=_limits(probe.rtt),
+            jitter=_limits(probe.jitter),
         ),
         origin=str(uplink.origin),
     )
+
+
+def _limits(limits: config.Limits | None) -> Limits | None:
+    return Limits(limits.down, limits.up) if limits else None
 
 
 def _bandwidth(uplink: config.Uplink) -> Bandwidth | None:

@@ -279,7 +279,7 @@ def _modems(plan: Plan) -> str:
 def _probes(plan: Plan) -> str:
     head = (
         *("uplink", "targets", "every", "timeout", "quorum"),
-        *("down within", "back within", "in 30 days"),
+        *("down within", "at worst", "back within", "in 30 days"),
     )
     pairs = zip(plan.uplinks, guarantees(plan), strict=True)
     return columns(head, [_probe(uplink, guarantee) for uplink, guarantee in pairs])
@@ -294,6 +294,7 @@ def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
         _seconds(probe.timeout_ms),
         f"{probe.quorum} of {len(uplink.targets_of(uplink.families[0]))}",
         _seconds(guarantee.detection_ms),
+        _seconds(guarantee.detection_worst_ms),
         _seconds(guarantee.return_ms),
         _data(guarantee.probe_bytes)
         + (f" of {_data(uplink.budget_bytes)}" if uplink.budget_bytes else ""),

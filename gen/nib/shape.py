@@ -15,11 +15,8 @@ from jsonschema.validators import extend
 from nib.document import Document, Path, Problem, shown
 
 # Words of the configuration that are fixed but not built; `*` is any name or index.
-_PROBE_LATER = frozenset({"loss", "rtt", "jitter"})
 _LATER: dict[Path, frozenset[str]] = {
     (): frozenset({"notify", "ipv6"}),
-    ("probe",): _PROBE_LATER,
-    ("uplinks", "*", "probe"): _PROBE_LATER,
 }
 
 # What other programs call a thing, where the spelling is too far from ours for a near miss.

@@ -19,6 +19,11 @@ SLOTS = 65536
 Live = Mapping[Family, frozenset[str]]
 """For each family the names of the uplinks that are alive."""
 
+Easing = Mapping[Family, Mapping[str, int]]
+"""Those of them that take less than their share of new flows, in percent of it."""
+
+EVENLY: Easing = {}
+
 
 def everything(plan: Plan) -> Live:
     """Every uplink alive, in each of its families."""
@@ -26,6 +31,11 @@ def everything(plan: Plan) -> Live:
         family: frozenset(u.name for u in plan.uplinks if family in u.families)
         for family in plan.families
     }
+
+
+def eased(shares: Iterable[Share], easing: Mapping[str, int]) -> tuple[Share, ...]:
+    """The shares with the weights that they have for now."""
+    return tuple(Share(s.uplink, s.weight * easing.get(s.uplink, 100)) for s in shares)
 
 
 def carriers(policy: Policy, live: frozenset[str]) -> tuple[Share, ...]:
@@ -76,9 +86,13 @@ def networks_in(prefix: IPv6Network, last: int) -> tuple[str, ...]:
 
 
 def render_state(
-    plan: Plan, live: Live, hours: frozenset[str] = frozenset(), delegated: Prefixes = NONE
+    plan: Plan,
+    live: Live,
+    hours: frozenset[str] = frozenset(),
+    delegated: Prefixes = NONE,
+    easing: Easing = EVENLY,
 ) -> str:
-    """The nft commands that make `live` true, and the rules of `hours` count.
+    """The nft commands that make `live` true, spread by `easing`, and the rules of `hours` count.
 
     `delegated` are the networks that uplinks have now.
 
@@ -118,7 +132,7 @@ def render_state(
                 f"balance_{policy.name}{family}",
                 [
                     (str(first) if first == last else f"{first}-{last}") + f" : goto {to[uplink]}"
-                    for first, last, uplink in slots(shares)
+                    for first, last, uplink in slots(eased(shares, easing.get(family, {})))
                 ],
             )
             if family == 6 and plan.routed:

@@ -21,8 +21,11 @@ class FamilyStatus:
     """One family of an uplink.
 
     `since_s` is CLOCK_MONOTONIC, in seconds; `reason` one sentence; `loss` 0..1 over the last
-    samples and `rtt_ms` the median of the last answers, None before the first; `share` 0..1 of the
-    new flows of the default policy.
+    samples, `rtt_ms` the median of the last answers and `jitter_ms` how they differ, None before
+    the first; `share` 0..1 of the new flows of the default policy.  `outage` names the outage that
+    it is in, until it carries its whole share again; `missed_s` is when the first question of the
+    last one was asked that nobody answered, and `fell_s` when it was decided.  `outages` counts
+    them, `penalty` is what they cost, as of `fell_s`.
     """
 
     family: Family
@@ -34,6 +37,12 @@ class FamilyStatus:
     loss: float | None
     rtt_ms: float | None
     share: float
+    jitter_ms: float | None = None
+    outage: str | None = None
+    outages: int = 0
+    missed_s: float | None = None
+    fell_s: float = 0.0
+    penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,15 @@ class UplinkStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything the monitor knows, at `at_s` of CLOCK_MONOTONIC."""
+    """Everything the monitor knows, at `at_s` of CLOCK_MONOTONIC.
+
+    `discounted`: the targets that answer on no uplink, although others do; they say nothing.
+    """
 
     version: int
     at_s: float
     uplinks: tuple[UplinkStatus, ...]
+    discounted: tuple[str, ...] = ()
 
 
 def to_json(status: Status) -> str:

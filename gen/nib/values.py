@@ -58,6 +58,14 @@ def duration(text: str, least: str, most: str) -> int:
     return value
 
 
+def percentage(text: str) -> int:
+    """Percent of a text that fits the schema's pattern, like `20%`; at least one."""
+    value = int(text.removesuffix("%"))
+    if not 1 <= value <= 100:
+        raise Wrong(f"must be between 1% and 100%, not {shown(text)}")
+    return value
+
+
 def scaled(text: str) -> int:
     """Bytes of `20MB`, bits a second of `50Mbit`: a text that fits the schema's pattern."""
     number = text.rstrip("kMGBbit")

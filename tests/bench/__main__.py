@@ -1,10 +1,10 @@
-"""python -m bench failover|throughput|flip|compile|monitor|all: measure, and print a table."""
+"""python -m bench WHAT|all: measure, and print a table."""
 
 import argparse
 import sys
 from collections.abc import Callable
 
-from bench import compile, failover, flip, load, monitor, size, throughput
+from bench import compile, failover, flip, load, monitor, month, size, throughput
 from bench.report import Table, as_json, text
 from lab.image import SUITES
 
@@ -16,6 +16,7 @@ ALL: dict[str, tuple[Callable[[str, int], Table], bool, int]] = {
     "compile": (compile.run, False, 11),
     "load": (load.run, False, 11),
     "monitor": (monitor.run, True, 1),
+    "month": (month.run, False, 1),
 }
 
 

@@ -6,12 +6,23 @@ from typing import Any
 from nib import values
 from nib.check.reader import Reader, count
 from nib.check.targets import read_target, with_defaults
-from nib.config import Probe
+from nib.config import Limits, Probe
 from nib.document import Path
 from nib.families import Family
 from nib.targets import Target, family_of, of_family
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
+
+TIMES = {
+    "interval": ("100ms", "1h"),
+    "timeout": ("50ms", "1m"),
+    "hold_down": ("0s", "24h"),
+    "damping": ("0s", "1h"),
+    "canary": ("0s", "1h"),
+}
+"""The least and the most of each."""
+
+LIMITS = ("loss", "rtt", "jitter")
 
 
 def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None:
@@ -19,7 +30,8 @@ def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None
         own: Path = ("uplinks", name, "probe", key)
         return own if own in reader.document.keys else ("probe", key)
 
-    interval, timeout, hold_down, targets = _asking(reader, path, probe)
+    times, targets = _asking(reader, path, probe)
+    limits = {key: _limits(reader, path(key), probe.get(key)) for key in LIMITS}
     quorum = int(probe.get("quorum", 1))
     named = tuple(target for target in targets if target)
     # a family that has only the gateway or a program asks all it has
@@ -32,16 +44,21 @@ def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None
         sentence = f"a quorum of {quorum} cannot be reached with {count(few, kind)}"
         hint = "lower the quorum or add targets"
         reader.say(path("targets" if own_targets else "quorum"), sentence, hint)
-    if interval is None or timeout is None or hold_down is None or not targets:
+    if not times or not targets:
         return None
     return Probe(
         targets=with_defaults(named),
-        interval_ms=interval,
-        timeout_ms=timeout,
+        interval_ms=times["interval"],
+        timeout_ms=times["timeout"],
         quorum=quorum,
         fall=int(probe["fall"]),
         rise=int(probe["rise"]),
-        hold_down_ms=hold_down,
+        hold_down_ms=times["hold_down"],
+        damping_ms=times["damping"],
+        canary_ms=times["canary"],
+        loss=limits["loss"],
+        rtt=limits["rtt"],
+        jitter=limits["jitter"],
     )
 
 
@@ -49,16 +66,18 @@ def check_common(reader: Reader) -> None:
     """Check what the top level says even if every uplink says something else."""
     given = {k: v for k, v in reader.data["probe"].items() if ("probe", k) in reader.document.keys}
     _asking(reader, lambda key: ("probe", key), given)
+    for key in LIMITS:
+        _limits(reader, ("probe", key), given.get(key))
 
 
 def _asking(
     reader: Reader, path: Callable[[str], Path], probe: dict[str, Any]
-) -> tuple[int | None, int | None, int | None, list[Target | None]]:
-    """Interval, timeout, hold-down and targets; `path` says where a key of `probe` stands."""
+) -> tuple[dict[str, int], list[Target | None]]:
+    """Times, none if one is wrong, and targets; `path` says where a key of `probe` stands."""
 
-    def time(key: str, least: str, most: str) -> int | None:
+    def time(key: str) -> int | None:
         def read(text: str) -> int:
-            return values.duration(text, least, most)
+            return values.duration(text, *TIMES[key])
 
         return reader.attempt(path(key), read, probe.get(key))
 
@@ -68,9 +87,27 @@ def _asking(
     for i, target in enumerate(targets):
         if target and target in targets[:i]:
             reader.say((*where, i), f"the target {target} is given twice")
-    return (
-        time("interval", "100ms", "1h"),
-        time("timeout", "50ms", "1m"),
-        time("hold_down", "0s", "24h"),
-        targets,
-    )
+    times = {key: value for key in TIMES if (value := time(key)) is not None}
+    return times if len(times) == len(TIMES) else {}, targets
+
+
+def _limits(reader: Reader, path: Path, given: dict[str, Any] | None) -> Limits | None:
+    """A pair of limits; None if it is not given, or wrong."""
+    if not given:
+        return None
+    kind = path[-1]
+
+    def read(text: str) -> int:
+        if kind == "loss":
+            return values.percentage(text)
+        return values.duration(text, "1ms", "1m")
+
+    down = reader.attempt((*path, "down"), read, given.get("down"))
+    up = reader.attempt((*path, "up"), read, given.get("up"))
+    if down is None or up is None:
+        return None
+    if up >= down:
+        sentence = f"an uplink would return with more {kind} than it goes down with"
+        reader.say((*path, "up"), sentence, f"choose 'up' less than {given['down']}")
+        return None
+    return Limits(down, up)

@@ -67,11 +67,11 @@ def read_uplink(reader: Reader, name: str, uplink: dict[str, Any]) -> Uplink | N
         probe=probe,
         origin=Origin(dotted(path)),
     )
-    round_bytes = budget.round_bytes(probe.targets, (4, 6) if ipv6 else (4,))
-    if budget.least_interval_ms(round_bytes, made.budget_bytes) > LONGEST_INTERVAL_MS:
-        least_kb = -(-round_bytes * budget.MONTH_MS // (LONGEST_INTERVAL_MS * 1000))
-        sentence = "the budget is not enough for a round of probes an hour"
-        hint = f"write at least {least_kb}kB, or ask fewer targets"
+    turn_bytes = budget.turn_bytes(probe.targets, made.families)
+    if budget.least_interval_ms(turn_bytes, made.budget_bytes) > LONGEST_INTERVAL_MS:
+        least_kb = -(-turn_bytes * budget.MONTH_MS // (LONGEST_INTERVAL_MS * 1000))
+        sentence = "the budget is not enough for a probe an hour"
+        hint = f"write at least {least_kb}kB, or ask in a way that takes less"
         reader.say((*path, "metered", "budget"), sentence, hint)
     return made
 

@@ -7,6 +7,7 @@ difference to what is true is asked for.  A failed effect is an event, and leads
 from collections.abc import Iterable
 from dataclasses import replace
 
+from nib.families import Family
 from nib.monitor import prefixes, reports, upkeep
 from nib.monitor.events import (
     Announce,
@@ -22,15 +23,19 @@ from nib.monitor.events import (
     Looked,
     Publish,
     Say,
+    Silenced,
     TableTouched,
     Tallied,
+    Watch,
     Woke,
 )
-from nib.monitor.health import Health, cut, observe
-from nib.monitor.world import Key, Tally, World, obstacle
+from nib.monitor.health import Health, fall, measure, next_share_s, observe, share
+from nib.monitor.tally import Tally
+from nib.monitor.world import Key, World, obstacle, outage
 from nib.plan import Plan
 from nib.state import Live, carriers, counting, everything, render_state
 from nib.status import Status
+from nib.targets import Target, family_of
 
 RETRY_S = 1.0  # at least this long between two loads of the whole table
 PUBLISH_S = 2.0  # how old the measurements in status.json may be
@@ -49,7 +54,12 @@ def begin(plan: Plan, at_s: float, before: Status | None, minute: int = 0) -> Wo
     devices = {uplink.name: uplink.device for uplink in plan.uplinks}
     known = {
         (uplink.name, family.family): Health(
-            "down" if family.health == "absent" else family.health, family.since_s
+            state="down" if family.health == "absent" else family.health,
+            since_s=family.since_s,
+            outages=family.outages,
+            missed_s=family.missed_s,
+            penalty=family.penalty,
+            fell_s=family.fell_s,
         )
         for uplink in (before.uplinks if before else ())
         if uplink.device == devices.get(uplink.name)
@@ -59,7 +69,7 @@ def begin(plan: Plan, at_s: float, before: Status | None, minute: int = 0) -> Wo
     states = {
         (name, family): known.get((name, family), Health("unknown", at_s))
         for family, names in everyone.items()
-        for name in names
+        for name in sorted(names)
     }
     alive = {
         family: frozenset(name for name in names if states[(name, family)].state != "down")
@@ -92,18 +102,23 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     match event:
         case Looked(_, facts):
             world = _look(world, facts, at_s)
-        case Judged(_, name, family, ok, refusals) if world.facts and not obstacle(
-            world, (name, family)
-        ):
-            health = observe(world.healths[(name, family)], ok, at_s, world.plan.uplink(name).probe)
+        case Judged(_, name, family, ok, asked_s, refusals) if _asks(world, (name, family)):
+            key, probe = (name, family), world.plan.uplink(name).probe
+            health = observe(world.healths[key], ok, at_s, probe, asked_s)
             world = replace(
                 world,
-                healths={**world.healths, (name, family): health},
-                refusals={**world.refusals, (name, family): refusals},
+                healths={**world.healths, key: health},
+                refusals={**world.refusals, key: refusals},
             )
-        case Tallied(_, name, family, asked, rtts_ms):
-            tally = world.tallies.get((name, family), Tally()).add(asked, rtts_ms)
-            world = replace(world, tallies={**world.tallies, (name, family): tally})
+        case Tallied(_, name, family, asked, rtts_ms) if _asks(world, (name, family)):
+            key, probe = (name, family), world.plan.uplink(name).probe
+            tally = world.tallies.get(key, Tally()).add(asked, rtts_ms)
+            world = replace(world, tallies={**world.tallies, key: tally})
+            health = measure(world.healths[key], tally, at_s, probe)
+            if health != world.healths[key]:
+                world = replace(world, healths={**world.healths, key: health})
+        case Silenced(_, name, family, targets):
+            world = replace(world, silent={**world.silent, (name, family): frozenset(targets)})
         case TableTouched():
             world = replace(world, table_gone=True)
         case Clock(_, minute):
@@ -111,7 +126,7 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
             world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
-        case Judged() | Woke() | Failed():
+        case Judged() | Tallied() | Woke() | Failed():
             pass
     if world.facts is None:
         return world, ()
@@ -121,6 +136,11 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
         return world, ()
     world, said = _once(world, _said(before, world, event), at_s)
     return _settle(world, at_s, said)
+
+
+def _asks(world: World, key: Key) -> bool:
+    """Does what is heard say anything?  Of a line that is not there it does not."""
+    return world.facts is not None and not obstacle(world, key)
 
 
 def _look(world: World, facts: Facts, at_s: float) -> World:
@@ -142,7 +162,7 @@ def _cut(world: World, at_s: float) -> World:
     for key, since_s in world.obstructed.items():
         found = obstacle(world, key)
         if found and (found.hard or at_s >= since_s + ADDRESS_GRACE_S):
-            states[key] = cut(states[key], at_s)
+            states[key] = fall(states[key], at_s, world.plan.uplink(key[0]).probe)
     return replace(world, healths=states)
 
 
@@ -153,7 +173,9 @@ def _states(world: World) -> list[object]:
 def _said(before: World, world: World, event: Event) -> list[Say]:
     """What the journal should know of."""
     said = [
-        Say(reports.change(world, key))
+        Say(
+            reports.change(world, key, event.at_s), outage=outage(world, key) or outage(before, key)
+        )
         for key, health in world.healths.items()
         if health.state != before.healths[key].state
     ]
@@ -167,7 +189,7 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
-        case Looked() | Judged() | Tallied() | Clock() | Woke():
+        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Woke():
             pass
     return said
 
@@ -185,10 +207,14 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     facts = world.facts
     assert facts
     effects = list(said)
-    waits = []
+    waits: list[float] = []
+    world, more = _watch(*_discount(world))
+    effects += more
+    world, more = _ease(world, at_s, waits)
+    effects += more
     before = world.live
     world = replace(world, live=_carrying(world.plan, _usable(world), world.live))
-    wanted = world.live, world.hours, world.upkeep.prefixes
+    wanted = world.live, world.hours, world.upkeep.prefixes, world.easing
     if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
@@ -224,6 +250,65 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     waits.append(status.at_s + PUBLISH_S)
     world = replace(world, upkeep=memory, published=status, wake_at=min(waits))
     return world, tuple(effects)
+
+
+def _discount(world: World) -> tuple[World, list[Effect]]:
+    """A target that answers on none of several uplinks, while others do on each: it is to blame."""
+    found: dict[Target, list[bool]] = {}
+    for key, health in world.healths.items():
+        mute = world.silent.get(key, frozenset())
+        # of a line that is dead nothing answers: it says nothing about a target
+        if not obstacle(world, key) and (health.state == "up" or mute):
+            for target in world.plan.uplink(key[0]).targets_of(key[1]):
+                # each has a gateway of its own, and a program says what it likes
+                if family_of(target):
+                    found.setdefault(target, []).append(target in mute)
+    blamed = {target for target, mute in found.items() if all(mute) and len(mute) > 1}
+    kept = {target for target in world.discounted if all(found.get(target, ()))}
+    blamed |= kept
+    said: list[Effect] = [
+        Say(f"{target} answers on no uplink, but others do: it is left out of account", True)
+        for target in sorted(blamed - world.discounted, key=str)
+    ]
+    said += [
+        Say(f"{target} answers again") for target in sorted(world.discounted - blamed, key=str)
+    ]
+    return replace(world, discounted=frozenset(blamed)), said
+
+
+def _watch(world: World, effects: list[Effect]) -> tuple[World, list[Effect]]:
+    """Ask on every line as one asks on a line of which that is believed."""
+    watched = dict(world.watched)
+    for key, health in world.healths.items():
+        uplink = world.plan.uplink(key[0])
+        targets = uplink.targets_of(key[1])
+        counted = len(targets) - len(world.discounted.intersection(targets))
+        quorum = max(1, min(uplink.probe.quorum, counted))
+        mode = "off" if obstacle(world, key) else health.state
+        wish = Watch(*key, mode, quorum)
+        if watched.get(key) != wish:
+            watched[key] = wish
+            effects.append(wish)
+    return replace(world, watched=watched), effects
+
+
+def _ease(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:
+    """Who came back a moment ago takes less than its share, beside others."""
+    healths = dict(world.healths)
+    easing: dict[Family, dict[str, int]] = {}
+    said: list[Effect] = []
+    for key, health in world.healths.items():
+        probe = world.plan.uplink(key[0]).probe
+        if health.returned_s is None:
+            continue
+        part = share(health, at_s, probe)
+        if part < 100:
+            easing.setdefault(key[1], {})[key[0]] = part
+            waits.append(next_share_s(health, at_s, probe) or at_s)
+        else:
+            said.append(Say(reports.whole(key), outage=outage(world, key)))
+            healths[key] = replace(health, returned_s=None)
+    return replace(world, healths=healths, easing=easing), said
 
 
 def _usable(world: World) -> Live:

@@ -22,14 +22,15 @@ from nib.monitor.control import Control
 from nib.monitor.effects import EffectError, Effects
 from nib.monitor.events import (
     Clock,
+    Deed,
     Device,
-    Effect,
     Event,
     Facts,
     Failed,
     LoadTable,
     Looked,
     TableTouched,
+    Watch,
     Woke,
 )
 from nib.monitor.notify import notify, passed_socket, watchdog_s
@@ -92,7 +93,7 @@ class Daemon:
         self._plan = of
         self._plan_file = plan_file
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._effects: asyncio.Queue[Effect] = asyncio.Queue()
+        self._effects: asyncio.Queue[Deed] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._control = Control()
         self._stop = asyncio.Event()
@@ -118,6 +119,7 @@ class Daemon:
             given = [lan.device for lan in self._plan.lans if lan.subnet is not None]
             announcers = {device: Announcer(device) for device in given}
             effects = Effects(self._plan, table_file, tables, changing, announcers)
+            self._probers = self._make_probers()
             tasks = [
                 group.create_task(self._think()),
                 group.create_task(self._act(effects)),
@@ -129,15 +131,20 @@ class Daemon:
             ]
             if listening := passed_socket():
                 tasks.append(group.create_task(self._control.serve(listening)))
-            probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
-            for number, (uplink, family) in enumerate(probed):
-                gateway = partial(self._gateway, (uplink.name, family))
-                prober = Prober(uplink, family, number, self._events.put_nowait, gateway)
-                tasks.append(group.create_task(prober.run()))
+            tasks += [group.create_task(prober.run()) for prober in self._probers.values()]
             await self._stop.wait()
             notify("STOPPING=1")
             for task in tasks:
                 task.cancel()
+
+    def _make_probers(self) -> dict[Key, Prober]:
+        probed = [(uplink, f) for uplink in self._plan.uplinks for f in uplink.families]
+        probers = {}
+        for place, (uplink, family) in enumerate(probed):
+            key = uplink.name, family
+            gateway = partial(self._gateway, key)
+            probers[key] = Prober(uplink, family, place, self._events.put_nowait, gateway)
+        return probers
 
     async def _think(self) -> None:
         """Events -> the core -> effects.  READY is said after the first look at the kernel."""
@@ -150,7 +157,11 @@ class Daemon:
             world, effects = core.step(world, event)
             self._gateways = world.upkeep.gateways
             for effect in effects:
-                self._effects.put_nowait(effect)
+                if isinstance(effect, Watch):
+                    # what is asked waits for nothing that is changed
+                    self._probers[(effect.uplink, effect.family)].watch(effect.mode, effect.quorum)
+                else:
+                    self._effects.put_nowait(effect)
             for item in tell(published, event, effects):
                 self._control.tell(event.at_s, item)
             published = world.published or published
@@ -172,7 +183,8 @@ class Daemon:
             async with asyncio.timeout_at(wake_at):
                 return await self._events.get()
         except TimeoutError:
-            return Woke(loop.time())
+            # what came meanwhile comes first
+            return Woke(loop.time()) if self._events.empty() else self._events.get_nowait()
 
     async def _act(self, effects: Effects) -> None:
         loop = asyncio.get_running_loop()

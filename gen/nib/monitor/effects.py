@@ -19,8 +19,8 @@ from nib.monitor.events import (
     AddNetwork,
     AddRule,
     Announce,
+    Deed,
     Default,
-    Effect,
     ForgetFlows,
     LanNetwork,
     LoadState,
@@ -72,14 +72,14 @@ class Effects:
         self._state_file = Path(plan.state_file)
         self._line = ""
 
-    async def run(self, effect: Effect) -> None:
+    async def run(self, effect: Deed) -> None:
         """Do it.  Raises EffectError, and OSError if a file cannot be written."""
         try:
             await self._do(effect)
         except NetlinkError as error:
             raise EffectError(f"{error.args[1]} (errno {error.code})") from None
 
-    async def _do(self, effect: Effect) -> None:
+    async def _do(self, effect: Deed) -> None:
         match effect:
             case LoadState(text):
                 await self._load(text, self._state_file)
@@ -114,8 +114,9 @@ class Effects:
                 if line != self._line:
                     self._line = line
                     notify(f"STATUS={line}")
-            case Say(text, warning):
-                log.log(logging.WARNING if warning else logging.INFO, "%s", text)
+            case Say(text, warning, outage):
+                of = f" ({outage})" if outage else ""
+                log.log(logging.WARNING if warning else logging.INFO, "%s%s", text, of)
 
     async def _load(self, state: str, file: Path) -> None:
         try:

@@ -5,10 +5,12 @@ An event is a fact with a time (`at_s`, CLOCK_MONOTONIC in seconds); an effect i
 
 from dataclasses import dataclass
 from ipaddress import IPv6Network
+from typing import Literal
 
 from nib.families import Family
 from nib.plan import Rule, Table
 from nib.status import Status
+from nib.targets import Target
 
 # -- facts: what the kernel has ------------------------------------------------------------------
 
@@ -98,8 +100,9 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A round of probes is decided: a quorum of targets answered in time, or did not.
+    """A verdict: a quorum of targets answered, or did not however often they were asked.
 
+    `asked_s` is when the question was asked that decided it, or that was the first to be missed.
     `refusals` of a bad one: the targets whose answer was not what it must be, and why.
     """
 
@@ -107,6 +110,7 @@ class Judged:
     uplink: str
     family: Family
     ok: bool
+    asked_s: float
     refusals: tuple[tuple[str, str], ...] = ()
 
 
@@ -119,6 +123,16 @@ class Tallied:
     family: Family
     asked: int
     rtts_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Silenced:
+    """These targets, and no others, do not answer on an uplink where others do."""
+
+    at_s: float
+    uplink: str
+    family: Family
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +162,11 @@ class Failed:
     """An effect did not work."""
 
     at_s: float
-    effect: "Effect"
+    effect: "Deed"
     error: str
 
 
-Event = Looked | Judged | Tallied | TableTouched | Clock | Woke | Failed
+Event = Looked | Judged | Tallied | Silenced | TableTouched | Clock | Woke | Failed
 
 # -- effects -------------------------------------------------------------------------------------
 
@@ -256,14 +270,25 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Watch:
+    """Ask as one asks on a line of which this is believed; off: do not ask."""
+
+    uplink: str
+    family: Family
+    mode: Literal["off", "unknown", "up", "down"]
+    quorum: int
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
-    """A line for the journal."""
+    """A line for the journal; `outage` is the name of the one that it is about."""
 
     text: str
     warning: bool = False
+    outage: str | None = None
 
 
-Effect = (
+Deed = (
     LoadState
     | LoadTable
     | SetBalance
@@ -278,3 +303,6 @@ Effect = (
     | Publish
     | Say
 )
+"""What is done one by one, in this order, and may take its time."""
+
+Effect = Deed | Watch

@@ -1,12 +1,14 @@
 """The world in words and numbers: reasons, status.json, the line for systemd."""
 
+import math
+
 from nib.families import Family
 from nib.monitor.events import (
     AddDefault,
     AddNetwork,
     AddRule,
     Announce,
-    Effect,
+    Deed,
     ForgetFlows,
     LoadState,
     LoadTable,
@@ -17,13 +19,15 @@ from nib.monitor.events import (
     Say,
     SetBalance,
 )
-from nib.monitor.world import Key, Tally, World, device_of, obstacle
+from nib.monitor.health import damped_s, share
+from nib.monitor.tally import Tally
+from nib.monitor.world import Key, World, device_of, obstacle, outage
 from nib.plan import Uplink
-from nib.state import carriers
+from nib.state import carriers, eased
 from nib.status import VERSION, FamilyStatus, Shown, Status, UplinkStatus
 
 
-def reason(world: World, key: Key) -> str:
+def reason(world: World, key: Key, at_s: float) -> str:
     """Why an uplink is in its state, in one sentence without a full stop."""
     found = obstacle(world, key)
     if found:
@@ -34,13 +38,25 @@ def reason(world: World, key: Key) -> str:
     targets = ", ".join(map(str, uplink.targets_of(key[1])))
     match health.state:
         case "up":
-            return "it answers"
+            part = share(health, at_s, probe)
+            return (
+                "it answers"
+                if part == 100
+                else f"it answers, and takes {part}% of its share beside others"
+            )
         case "unknown":
             return "it has not answered yet"
+        case "down" if health.streak >= probe.rise and health.poor:
+            return f"it answers, but {' and '.join(_beyond(world, key))}"
+        case "down" if health.streak >= probe.rise and damped_s(health, at_s, probe):
+            left = math.ceil(damped_s(health, at_s, probe))
+            return f"it answers again, but went down too often: it is held down for {left} s"
         case "down" if health.streak >= probe.rise:
             return "it answers again, and waits out its hold_down"
         case "down" if health.streak:
             return f"it answers again, {health.streak} of {probe.rise} rounds"
+        case "down" if health.poor:
+            return f"it answers, but {' and '.join(_beyond(world, key))}"
         case "down":
             if refusals := world.refusals.get(key):
                 target, why = refusals[0]
@@ -49,21 +65,47 @@ def reason(world: World, key: Key) -> str:
             return f"the link is fine, but {few} of {targets} answered"
 
 
-def change(world: World, key: Key) -> str:
+def _beyond(world: World, key: Key) -> list[str]:
+    """The measures that are worse than they may be."""
+    probe, tally = world.plan.uplink(key[0]).probe, world.tallies.get(key, Tally())
+    words = {
+        "loss": (probe.loss, 100 * (tally.loss or 0), "{:.0f}% of the questions are lost", "%"),
+        "rtt": (probe.rtt, tally.rtt_ms or 0, "answers take {:.0f} ms", " ms"),
+        "jitter": (probe.jitter, tally.jitter_ms or 0, "answers differ by {:.0f} ms", " ms"),
+    }
+    said = []
+    for name in world.healths[key].poor:
+        limits, value, text, unit = words[name]
+        if limits:
+            said.append(
+                f"{text.format(value)} ({name}: down {limits.down}{unit}, up {limits.up}{unit})"
+            )
+    return said
+
+
+def change(world: World, key: Key, at_s: float) -> str:
     """What the journal hears of a new state."""
     name, family = key
     found = obstacle(world, key)
-    why = reason(world, key)
+    why = reason(world, key, at_s)
     if found and found.absent:
         return f"{name} has no IPv6: {why}"
     of = " in IPv6" if family == 6 else ""
     return f"{name} is {world.healths[key].state}{of}: {why}"
 
 
+def whole(key: Key) -> str:
+    """What the journal hears when an uplink that came back is trusted as before."""
+    return f"{key[0]} takes its whole share again" + (" in IPv6" if key[1] == 6 else "")
+
+
 def status(world: World, at_s: float) -> Status:
     """What status.json says at `at_s`."""
     return Status(
-        VERSION, at_s, tuple(_uplink_status(world, uplink) for uplink in world.plan.uplinks)
+        VERSION,
+        at_s,
+        tuple(_uplink_status(world, uplink, at_s) for uplink in world.plan.uplinks),
+        discounted=tuple(sorted(map(str, world.discounted))),
     )
 
 
@@ -90,7 +132,7 @@ def line(now: Status) -> str:
     return ", ".join([f"{len(well)} of {len(now.uplinks)} uplinks up", *others])
 
 
-def complaint(effect: Effect, error: str) -> str:
+def complaint(effect: Deed, error: str) -> str:
     """What did not work and why, in one sentence."""
     match effect:
         case LoadState() | LoadTable():
@@ -120,35 +162,43 @@ def complaint(effect: Effect, error: str) -> str:
     return f"{what}: {error}"
 
 
-def _uplink_status(world: World, uplink: Uplink) -> UplinkStatus:
+def _uplink_status(world: World, uplink: Uplink, at_s: float) -> UplinkStatus:
     return UplinkStatus(
         name=uplink.name,
         device=uplink.device,
         weight=uplink.weight,
         tier=uplink.tier,
-        families=tuple(_family_status(world, uplink, family) for family in uplink.families),
+        families=tuple(_family_status(world, uplink, f, at_s) for f in uplink.families),
     )
 
 
-def _family_status(world: World, uplink: Uplink, family: Family) -> FamilyStatus:
+def _family_status(world: World, uplink: Uplink, family: Family, at_s: float) -> FamilyStatus:
     key = (uplink.name, family)
     tally = world.tallies.get(key, Tally())
-    shares = carriers(world.plan.policies[0], world.live[family])
+    carrying = carriers(world.plan.policies[0], world.live[family])
+    shares = eased(carrying, world.easing.get(family, {}))
     mine = sum(share.weight for share in shares if share.uplink == uplink.name)
     device = device_of(world, key)
     addresses = [address for of, address in (device.addresses if device else ()) if of == family]
     gateway, _ = world.upkeep.gateways.get(key, (None, None))
     shown, since_s = _shown(world, key)
+    health = world.healths[key]
     return FamilyStatus(
         family=family,
         health=shown,
         since_s=since_s,
-        reason=reason(world, key),
+        reason=reason(world, key, at_s),
         address=addresses[0] if addresses else None,
         gateway=gateway,
         loss=tally.loss,
         rtt_ms=tally.rtt_ms,
+        jitter_ms=tally.jitter_ms,
         share=mine / sum(share.weight for share in shares) if shares and shown != "absent" else 0.0,
+        outage=outage(world, key) if shown != "absent" else None,
+        missed_s=health.missed_s,
+        outages=health.outages,
+        penalty=health.penalty,
+        fell_s=health.fell_s,
     )
 
 

@@ -4,64 +4,46 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nib.families import Family
-from nib.monitor.events import Announced, Device, Facts
+from nib.monitor.events import Announced, Device, Facts, Watch
 from nib.monitor.health import Health
+from nib.monitor.tally import Tally
 from nib.monitor.upkeep import Memory
 from nib.plan import Plan
-from nib.state import Live, Prefixes
+from nib.state import Easing, Live, Prefixes
 from nib.status import Status
+from nib.targets import Target
 
 Key = tuple[str, Family]
 """One family of an uplink."""
-
-WINDOW = 100  # rounds that loss is reported over
-RECENT = 10  # rounds that RTT is reported over
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What the last rounds asked and heard: `(asked, RTTs of the answers in ms)`, newest last."""
-
-    rounds: tuple[tuple[int, tuple[float, ...]], ...] = ()
-
-    def add(self, asked: int, rtts_ms: tuple[float, ...]) -> "Tally":
-        """One more round; the oldest is forgotten."""
-        return Tally((*self.rounds[-(WINDOW - 1) :], (asked, rtts_ms)))
-
-    @property
-    def loss(self) -> float | None:
-        """Questions without an answer, 0..1; None before the first round."""
-        asked = sum(asked for asked, _ in self.rounds)
-        return 1 - sum(len(rtts) for _, rtts in self.rounds) / asked if asked else None
-
-    @property
-    def rtt_ms(self) -> float | None:
-        """The median answer; None if nobody answered lately."""
-        rtts = sorted(rtt for _, rtts in self.rounds[-RECENT:] for rtt in rtts)
-        return rtts[len(rtts) // 2] if rtts else None
 
 
 @dataclass(frozen=True, slots=True)
 class World:
     """All that the monitor knows.
 
-    `live` and `hours` are what should be loaded, `sent` what nft was last told, with the delegated
-    networks, and `announced` what the lans were; `obstructed` says since when something stands in
-    the way of an uplink, `complaints` when the journal heard one; `refusals` are those of the last
-    round; `wake_at` is when there is something to do by itself.
+    `live`, `hours` and `easing` (who takes less for now) are what should be loaded, `sent` what nft
+    was last told, with the delegated networks, and `announced` what the lans were.  `obstructed`
+    says since when something stands in the way of an uplink, `complaints` when the journal heard
+    one, `watched` how the probers were told to ask.  `refusals` are those of the last verdict.
+    `silent`: the targets that do not answer on an uplink where others do; `discounted`: those that
+    answer on none.  `wake_at` is when there is something to do by itself.
     """
 
     plan: Plan
     healths: Mapping[Key, Health]
     live: Live
     hours: frozenset[str] = frozenset()
-    sent: tuple[Live, frozenset[str], Prefixes] | None = None
+    easing: Easing = field(default_factory=dict)
+    sent: tuple[Live, frozenset[str], Prefixes, Easing] | None = None
     table_gone: bool = False
     retry_at: float = 0.0
     facts: Facts | None = None
     obstructed: Mapping[Key, float] = field(default_factory=dict)
     tallies: Mapping[Key, Tally] = field(default_factory=dict)
+    watched: Mapping[Key, Watch] = field(default_factory=dict)
     refusals: Mapping[Key, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    silent: Mapping[Key, frozenset[Target]] = field(default_factory=dict)
+    discounted: frozenset[Target] = frozenset()
     upkeep: Memory = field(default_factory=Memory)
     announced: tuple[Announced, ...] = ()
     complaints: Mapping[str, float] = field(default_factory=dict)
@@ -106,4 +88,12 @@ def obstacle(world: World, key: Key) -> Obstacle | None:
         return Obstacle(f"{uplink.device} has {why}", hard=False, absent=absent)
     if key not in world.upkeep.gateways:
         return Obstacle(f"{uplink.device} has no {kind}gateway", hard=False, absent=absent)
+    return None
+
+
+def outage(world: World, key: Key) -> str | None:
+    """The name of the outage that one family of an uplink is in, until it has its whole share."""
+    health = world.healths[key]
+    if health.state == "down" or health.returned_s is not None:
+        return f"{key[0]}{key[1]}-{health.outages}"
     return None

@@ -20,7 +20,7 @@ from icmplib import (
 )
 
 from nib.monitor.askers.way import Heard, Kept, Way
-from nib.plan import PROBE_PAYLOAD_BYTES
+from nib.probe import PROBE_PAYLOAD_BYTES
 from nib.targets import Target
 
 # linux/icmp.h: a bit set keeps a type from the socket; let only echo replies (type 0) through.

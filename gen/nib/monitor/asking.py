@@ -1,0 +1,334 @@
+"""What to ask on one family of an uplink, and when; and what the answers say.  Pure.
+
+Calm, one target is asked every interval, in rotation.  A question that is not answered in time may
+be a lost packet, so it only begins a burst: all targets at once, `fall` rounds in quick succession.
+A quorum of answers, however late, ends it as if nothing had been; silence is a verdict.  How long
+an answer may take follows from how long the answers took of late.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from nib.families import Family
+from nib.monitor.events import Judged, Silenced, Tallied
+from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
+from nib.targets import Target
+
+BURST_S = BURST_MS / 1000
+LEAST_PATIENCE_S = LEAST_PATIENCE_MS / 1000
+SLACK = 1.5  # an answer may take this much longer than the slowest of late
+FORGET = 1 / 64  # by so much of itself the slowest becomes faster with every answer
+
+# So many questions in a row without an answer, while other targets answer: it is the target.  Then
+# it is asked at every so many turns only, and its silence says nothing.
+SILENT = 3
+SELDOM = 20
+
+# A turn that comes so late found the router itself asleep: what was asked before says nothing.
+HELD_UP_S = 0.25
+
+NUMBERS = 0x10000
+
+NOBODY: Mapping[Target, str] = {}
+
+Mode = Literal["off", "unknown", "up", "down"]
+"""What is believed of the line that is asked on; off: there is nothing to ask by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask these targets, all with this number (16 bits)."""
+
+    number: int
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Tell (`arrive`) when a packet for anybody comes in by the line."""
+
+
+Act = Ask | Listen | Judged | Tallied | Silenced
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Targets that were asked at once, and the answers so far.  A sample: it is measured by.
+
+    `refusals`: the targets whose answer was wrong, and why.
+    """
+
+    number: int
+    asked_s: float
+    targets: tuple[Target, ...]
+    sample: bool
+    rtts_ms: Mapping[Target, float] = field(default_factory=dict)
+    refusals: Mapping[Target, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A doubt and how far it has got.
+
+    `missed_s` is when the question was asked that began it, `asked_s` when the last round was.
+    """
+
+    missed_s: float
+    next_s: float
+    rounds: int = 0
+    asked_s: float = -math.inf
+    heard: frozenset[Target] = frozenset()
+    refusals: Mapping[Target, str] = field(default_factory=dict)
+    arriving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """All that is known of the asking.
+
+    `phase`: where in the interval its turns are, 0..1, so that not all uplinks ask at once.
+    `slowest_s`: of the answers of late; None before the first.  `misses`: how many questions in a
+    row a target has not answered.  No question asked before `trusted_s` begins a burst.
+    """
+
+    uplink: str
+    family: Family
+    targets: tuple[Target, ...]
+    probe: Probe
+    phase: float = 0.0
+    mode: Mode = "off"
+    quorum: int = 1
+    next_s: float = math.inf
+    number: int = 0
+    turns: int = 0
+    rounds: tuple[Round, ...] = ()
+    burst: Burst | None = None
+    slowest_s: float | None = None
+    misses: Mapping[Target, int] = field(default_factory=dict)
+    trusted_s: float = -math.inf
+
+    @property
+    def patience_s(self) -> float:
+        """How long an answer may take before it is missed."""
+        timeout_s = self.probe.timeout_ms / 1000
+        if self.slowest_s is None:
+            return timeout_s
+        return min(max(LEAST_PATIENCE_S, self.slowest_s * SLACK), timeout_s)
+
+    @property
+    def due_s(self) -> float:
+        """When there is something to do although nothing is heard."""
+        if self.burst:
+            return self.burst.next_s
+        missed = _doubtful(self)
+        return min(self.next_s, missed.asked_s + self.patience_s) if missed else self.next_s
+
+
+Step = tuple[Asking, tuple[Act, ...]]
+
+
+def watch(asking: Asking, mode: Mode, quorum: int, at_s: float) -> Asking:
+    """From now on the line is believed to be in another state."""
+    asking = replace(asking, quorum=min(quorum, len(asking.targets)))
+    if mode == asking.mode:
+        return asking
+    if mode == "off":
+        return replace(asking, mode=mode, next_s=math.inf, rounds=(), burst=None)
+    burst = Burst(at_s, at_s) if mode == "unknown" else None
+    next_s = asking.next_s
+    if asking.mode in ("off", "unknown"):
+        next_s = at_s + asking.phase * asking.probe.interval_ms / 1000
+    return replace(asking, mode=mode, next_s=next_s, burst=burst, trusted_s=at_s)
+
+
+def turn(asking: Asking, at_s: float) -> Step:
+    """Time has passed: ask what is due, and judge what stayed silent."""
+    if at_s < asking.due_s or asking.mode == "off":
+        return asking, ()
+    if at_s > asking.due_s + HELD_UP_S:
+        burst = replace(asking.burst, next_s=at_s, rounds=0) if asking.burst else None
+        asking = replace(asking, rounds=(), burst=burst, next_s=at_s, trusted_s=at_s)
+    missed = _doubtful(asking)
+    asking, acts = _close(asking, at_s)
+    if asking.burst is None and missed and at_s >= missed.asked_s + asking.patience_s:
+        asking = replace(asking, burst=Burst(missed.asked_s, at_s))
+        acts = (*acts, Listen())
+    if asking.burst and at_s >= asking.burst.next_s:
+        asking, more = _press(asking, asking.burst, at_s)
+    elif asking.burst is None and at_s >= asking.next_s:
+        asking, more = _calmly(asking, at_s)
+    else:
+        more = ()
+    return asking, (*acts, *more)
+
+
+def hear(
+    asking: Asking, target: Target, number: int, at_s: float, wrong: str | None = None
+) -> Step:
+    """A target has answered a question of this number; `wrong` is what is wrong with that."""
+    of = next((one for one in asking.rounds if one.number == number), None)
+    if of is None or target not in of.targets or target in of.rtts_ms:
+        return asking, ()
+    rtt_s = at_s - of.asked_s
+    slowest_s = max(rtt_s, (asking.slowest_s or 0.0) * (1 - FORGET))
+    asking = replace(asking, slowest_s=slowest_s)
+    if wrong is not None:
+        return _refused(asking, of, target, wrong), ()
+    heard = replace(of, rtts_ms={**of.rtts_ms, target: rtt_s * 1000})
+    before = silent(asking)
+    misses = {**asking.misses, target: 0} if asking.misses.get(target) else asking.misses
+    asking = replace(asking, rounds=_instead(asking, of, heard), misses=misses)
+    acts = _silenced(before, asking, at_s)
+    if asking.burst:
+        known = asking.burst.heard | {target}
+        asking = replace(asking, burst=replace(asking.burst, heard=known))
+        if len(known) >= asking.quorum:
+            good = _judged(asking, at_s, True, at_s) if asking.mode == "unknown" else ()
+            next_s = max(asking.next_s, at_s)
+            if asking.mode == "unknown":
+                next_s = at_s + asking.phase * asking.probe.interval_ms / 1000
+            asking = replace(asking, mode="up", next_s=next_s, burst=None, trusted_s=at_s)
+            acts = (*acts, *good)
+    elif asking.mode == "down" and len(heard.rtts_ms) == asking.quorum:
+        # what was asked earlier and is still out says less than this
+        asking = replace(asking, trusted_s=max(asking.trusted_s, of.asked_s))
+        acts = (*acts, *_judged(asking, at_s, True, of.asked_s))
+    if len(heard.rtts_ms) == len(of.targets):
+        rest = tuple(one for one in asking.rounds if one is not heard)
+        acts = (*acts, *_tallied(asking, heard, at_s))
+        asking = replace(asking, rounds=rest)
+    return asking, acts
+
+
+def _refused(asking: Asking, of: Round, target: Target, wrong: str) -> Asking:
+    """A wrong answer is none, but it is the reason for a verdict."""
+    refused = replace(of, refusals={**of.refusals, target: wrong})
+    burst = asking.burst
+    if burst:
+        burst = replace(burst, refusals={**burst.refusals, target: wrong})
+    return replace(asking, rounds=_instead(asking, of, refused), burst=burst)
+
+
+def _instead(asking: Asking, of: Round, now: Round) -> tuple[Round, ...]:
+    return tuple(now if one is of else one for one in asking.rounds)
+
+
+def arrive(asking: Asking) -> Asking:
+    """Something still comes in: the line may only be full.  It has all the time of `timeout`."""
+    if asking.burst is None:
+        return asking
+    return replace(asking, burst=replace(asking.burst, arriving=True))
+
+
+def silent(asking: Asking) -> frozenset[Target]:
+    """The targets that do not answer where others do."""
+    mute = frozenset(t for t in asking.targets if asking.misses.get(t, 0) >= SILENT)
+    return mute if len(mute) < len(asking.targets) else frozenset()
+
+
+def _doubtful(asking: Asking) -> Round | None:
+    """The first question of calm times that nobody has answered yet, though somebody should."""
+    if asking.mode != "up":
+        return None
+    mute = silent(asking)
+    unanswered = (one for one in asking.rounds if one.sample and not one.rtts_ms)
+    for one in unanswered:
+        if one.asked_s >= asking.trusted_s and not mute.issuperset(one.targets):
+            return one
+    return None
+
+
+def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
+    """The next round of a burst, or the verdict."""
+    if burst.rounds < asking.probe.fall:
+        rounds = burst.rounds + 1
+        wait_s = BURST_S if rounds < asking.probe.fall else asking.patience_s
+        burst = replace(burst, rounds=rounds, next_s=at_s + wait_s, asked_s=at_s)
+        asking = replace(asking, burst=burst)
+        return _ask(asking, asking.targets, at_s, sample=False)
+    latest_s = burst.asked_s + asking.probe.timeout_ms / 1000
+    if burst.arriving and at_s < latest_s:
+        return replace(asking, burst=replace(burst, next_s=latest_s)), ()
+    refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
+    verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
+    interval_s = asking.probe.interval_ms / 1000
+    asking = replace(asking, mode="down", burst=None, next_s=at_s + interval_s, trusted_s=at_s)
+    return asking, verdict
+
+
+def _calmly(asking: Asking, at_s: float) -> Step:
+    """The turn of the next target, or of all of them where the line has to earn its way back."""
+    interval_s = asking.probe.interval_ms / 1000
+    # after a stall: go on, do not catch up
+    next_s = max(asking.next_s, at_s - interval_s) + interval_s
+    asking = replace(asking, next_s=next_s, turns=asking.turns + 1)
+    if asking.mode == "down":
+        return _ask(asking, asking.targets, at_s, sample=True)
+    mute = silent(asking)
+    able = [target for target in asking.targets if target not in mute]
+    asking, acts = _ask(asking, (able[asking.turns % len(able)],), at_s, sample=True)
+    if mute and asking.turns % SELDOM == 0:
+        asking, more = _ask(asking, _in_order(asking, mute), at_s, sample=False)
+        acts += more
+    return asking, acts
+
+
+def _ask(asking: Asking, targets: tuple[Target, ...], at_s: float, *, sample: bool) -> Step:
+    number = (asking.number + 1) % NUMBERS
+    rounds = (*asking.rounds, Round(number, at_s, targets, sample))
+    return replace(asking, number=number, rounds=rounds), (Ask(number, targets),)
+
+
+def _close(asking: Asking, at_s: float) -> Step:
+    """Rounds whose time is over."""
+    timeout_s = asking.probe.timeout_ms / 1000
+    over = [one for one in asking.rounds if at_s >= one.asked_s + timeout_s]
+    if not over:
+        return asking, ()
+    before = silent(asking)
+    misses = dict(asking.misses)
+    acts: tuple[Act, ...] = ()
+    for one in over:
+        for target in one.targets:
+            if target not in one.rtts_ms:
+                misses[target] = misses.get(target, 0) + 1
+        acts += _tallied(asking, one, at_s)
+        few = len(one.rtts_ms) < asking.quorum and one.asked_s > asking.trusted_s
+        if asking.mode == "down" and few:
+            acts += _judged(asking, at_s, False, one.asked_s, one.refusals)
+    rounds = tuple(one for one in asking.rounds if one not in over)
+    asking = replace(asking, rounds=rounds, misses=misses)
+    return asking, (*acts, *_silenced(before, asking, at_s))
+
+
+def _tallied(asking: Asking, of: Round, at_s: float) -> tuple[Act, ...]:
+    """A round in numbers, without those that answer nowhere near."""
+    if not of.sample:
+        return ()
+    asked = [target for target in of.targets if target not in silent(asking)]
+    rtts_ms = tuple(of.rtts_ms[target] for target in asked if target in of.rtts_ms)
+    return (Tallied(at_s, asking.uplink, asking.family, len(asked), rtts_ms),) if asked else ()
+
+
+def _judged(
+    asking: Asking,
+    at_s: float,
+    ok: bool,
+    asked_s: float,
+    refusals: Mapping[Target, str] = NOBODY,
+) -> tuple[Act, ...]:
+    said = tuple((str(target), wrong) for target, wrong in refusals.items())
+    return (Judged(at_s, asking.uplink, asking.family, ok, asked_s, said),)
+
+
+def _silenced(before: frozenset[Target], asking: Asking, at_s: float) -> tuple[Act, ...]:
+    now = silent(asking)
+    if now == before:
+        return ()
+    return (Silenced(at_s, asking.uplink, asking.family, _in_order(asking, now)),)
+
+
+def _in_order(asking: Asking, some: frozenset[Target]) -> tuple[Target, ...]:
+    return tuple(target for target in asking.targets if target in some)

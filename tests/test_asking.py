@@ -1,0 +1,264 @@
+"""What is asked, when, and what is made of the answers.
+
+A trace has a letter each tenth of a second: `.` answers take 20 ms, `!` none comes, `~` they take
+a second.  Below stands what was asked then: `-` nothing, `1` one target, `3` all three; and the
+verdict: `D` silence, `U` life.
+"""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from line import TARGETS, Line, probe
+from nib.monitor import asking
+from nib.monitor.asking import LEAST_PATIENCE_S, Ask, Mode
+from nib.probe import Probe
+from nib.targets import Ping, Target
+
+RTT_S = 0.02
+STEP_S = 0.1
+SLOW_S = 1.0
+HOURS_S = 4 * 3600
+DEAD = Ping("ping", "8.8.8.8")
+ALIVE = Ping("ping", "1.1.1.1")
+
+
+def told(trace: str, of: Probe | None = None, mode: Mode = "up", arriving: bool = False) -> str:
+    """What was asked and decided in every tenth of a second of a trace."""
+    takes: dict[str, float | None] = {".": RTT_S, "!": None, "~": SLOW_S}
+
+    def rtt(_: Target, at_s: float) -> float | None:
+        place = round(at_s / STEP_S, 6)
+        return takes[trace[min(int(place), len(trace) - 1)]]
+
+    line = Line(rtt, of, mode=mode, arrives=lambda _: arriving)
+    line.until(len(trace) * STEP_S - 0.001)
+    letters = ["-"] * len(trace)
+    for at_s, ask in line.asked:
+        letters[int(round(at_s / STEP_S, 6))] = str(len(ask.targets))
+    for verdict in line.judged:
+        letters[int(round(verdict.at_s / STEP_S, 6))] = "U" if verdict.ok else "D"
+    return "".join(letters)
+
+
+@pytest.mark.parametrize(
+    ("trace", "expected"),
+    [
+        # calm: one target every 500 ms
+        ("................", "1----1----1----1"),
+        # a lost packet: all targets answer the first round of the burst, and nothing comes of it
+        (".....!..........", "1----13---1----1"),
+        # two rounds of the burst are lost as well
+        (".....!!!........", "1----1333-1----1"),
+        # silence: three rounds, and the answers to the last have their time
+        (".....!!!!!!!!!!!!!!!", "1----1333D----3----3"),
+        # back: a round of all targets each interval, each answered one is said
+        (".....!!!!!!!!.......", "1----1333D----U----U"),
+    ],
+)
+def test_traces(trace: str, expected: str) -> None:
+    assert told(trace) == expected
+
+
+def test_a_wrong_answer_is_none_and_says_why() -> None:
+    """A captive portal answers at once, and each verdict says what."""
+    line = Line(lambda *_: RTT_S, wrong=lambda _, at_s: "is a portal" if at_s >= 10 else None)
+    line.until(20)
+    assert 10 < line.judged[0].at_s < 11
+    assert {verdict.ok for verdict in line.judged} == {False}
+    assert {verdict.refusals for verdict in line.judged} == {
+        tuple((str(target), "is a portal") for target in TARGETS)
+    }
+
+
+def test_a_wrong_answer_of_one_target_takes_no_uplink_down() -> None:
+    line = Line(lambda *_: RTT_S, wrong=lambda target, _: "refused" if target == DEAD else None)
+    assert line.until(60).judged == []
+    assert line.silenced[-1].targets == (DEAD,)
+
+
+def test_a_new_line_is_judged_by_its_first_answer() -> None:
+    assert told("......", mode="unknown") == "U----1"
+
+
+def test_a_new_line_that_is_silent_has_the_whole_timeout() -> None:
+    assert told("!" * 14, mode="unknown") == "333---------D-"
+
+
+def test_a_line_that_is_off_is_not_asked() -> None:
+    assert told("......", mode="off") == "------"
+
+
+def test_fall_is_the_rounds_of_a_burst() -> None:
+    assert told(".....!!!!!!", probe("{fall: 1}")) == "1----13D---"
+    assert told(".....!!!!!!", probe("{fall: 4}")) == "1----13333D"
+
+
+def test_a_silent_failure_is_decided_within_a_second_at_the_defaults() -> None:
+    """mwan3 takes 120 s, PolyWAN 17 s, pfSense 12 s: peers ask for less, and OMR#1531 for 2 s."""
+    for phase in range(50):
+        cut_s = 60 + phase / 100
+        line = Line(lambda _, at_s, cut_s=cut_s: RTT_S if at_s < cut_s else None).until(70)
+        assert line.judged[0].at_s - cut_s <= 0.9 + 1e-6
+        assert line.judged[0].asked_s >= cut_s
+
+
+def test_all_targets_are_asked_before_an_uplink_is_given_up() -> None:
+    line = Line(lambda _, at_s: RTT_S if at_s < 10 else None).until(12)
+    last = [ask.targets for at_s, ask in line.asked if 10 <= at_s <= line.judged[0].at_s]
+    assert last[-3:] == [TARGETS] * 3
+
+
+def test_a_target_that_is_out_of_order_does_not_take_the_uplink_down() -> None:
+    """Public resolvers limit echo requests (peers T20); with several targets one of them may."""
+    line = Line(lambda target, _: None if target == DEAD else RTT_S).until(600)
+    assert line.judged == []
+    assert [one.targets for one in line.silenced] == [(DEAD,)]
+    asked = [ask.targets for at_s, ask in line.asked if at_s > 60]
+    # the others have its turns, and it is asked now and then whether it is back
+    assert len([targets for targets in asked if DEAD in targets]) <= len(asked) / 20
+    assert not any(tallied.rtts_ms == () for tallied in line.tallied if tallied.at_s > 60)
+
+
+def test_a_target_that_is_back_has_its_turns_again() -> None:
+    line = Line(lambda target, at_s: None if target == DEAD and at_s < 60 else RTT_S).until(90)
+    assert [one.targets for one in line.silenced] == [(DEAD,), ()]
+    last = [ask.targets for at_s, ask in line.asked if at_s > 80]
+    assert sum(targets == (DEAD,) for targets in last) >= len(last) // 3
+
+
+def test_two_silent_targets_leave_one_that_is_asked_every_interval() -> None:
+    line = Line(lambda target, _: RTT_S if target == ALIVE else None).until(100)
+    assert line.judged == []
+    assert set(line.silenced[-1].targets) == {*TARGETS} - {ALIVE}
+    line.rtt = lambda _, __: None
+    line.until(102)
+    assert line.judged[0].at_s - 100 <= 0.9 + 1e-6
+
+
+def test_a_quorum_of_two_needs_two() -> None:
+    of = probe("{quorum: 2}")
+    one = Line(lambda target, at_s: RTT_S if at_s < 10 or target == "1.1.1.1" else None, of)
+    assert not one.until(20).judged[0].ok
+    two = Line(lambda target, at_s: RTT_S if at_s < 10 or target != DEAD else None, of)
+    assert two.until(20).judged == []
+
+
+# -- slow is not dead
+
+
+def test_a_saturated_line_is_not_a_dead_line() -> None:
+    """NethServer/dev#5305: the line is full, answers take a second, but downloads go on."""
+    full = "....." + "~" * 30
+    assert "D" not in told(full, arriving=True)
+
+
+def test_a_line_by_which_something_arrives_is_given_up_after_the_timeout() -> None:
+    """Its answers have all the time of `timeout`, from the last round."""
+    said = told("....." + "!" * 20, arriving=True)
+    assert said.index("D") == 5 + 1 + 2 + 10
+
+
+def test_an_answer_that_is_late_counts() -> None:
+    """The third round is answered while the verdict is near."""
+    assert "D" not in told(".....~!!!!!!....", probe("{fall: 12}"))
+
+
+def test_a_slow_line_is_not_hurried() -> None:
+    """A satellite: 600 ms, and none is missed; asked as seldom as others."""
+    line = Line(lambda _, __: 0.6).until(60)
+    assert line.judged == []
+    assert len(line.asked) == 121
+    assert line.state.patience_s == pytest.approx(0.9)
+
+
+def test_a_line_that_was_slow_is_trusted_to_be_so_for_a_while() -> None:
+    line = Line(lambda _, at_s: 0.4 if 10 <= at_s < 11 else RTT_S).until(12)
+    assert line.state.patience_s > 0.5
+    line.until(120)
+    assert line.state.patience_s == LEAST_PATIENCE_S
+
+
+def test_a_router_that_slept_does_not_blame_its_lines() -> None:
+    """Suspended, or starved of its processor: what was asked before says nothing."""
+    line = Line(lambda _, at_s: RTT_S if at_s < 9.5 else None).until(9.9)
+    state, acts = asking.turn(line.state, 40.0)
+    assert state.burst is None
+    assert [type(act) for act in acts] == [Ask]
+
+
+# -- never early, always in the end
+
+
+TRACES = st.text(alphabet=".!~", min_size=1, max_size=60)
+PROBES = st.builds(
+    lambda fall, timeout, interval: probe(
+        f"{{fall: {fall}, timeout: {timeout}ms, interval: {interval}ms}}"
+    ),
+    st.integers(1, 5),
+    st.integers(200, 2000),
+    st.integers(100, 1500),
+)
+
+
+@settings(deadline=None)
+@given(TRACES, PROBES)
+def test_no_verdict_without_fall_rounds_of_all_that_nobody_answered(trace: str, of: Probe) -> None:
+    def rtt(_: Target, at_s: float) -> float | None:
+        letter = trace[min(int(at_s / STEP_S), len(trace) - 1)]
+        return {".": RTT_S, "!": None, "~": SLOW_S}[letter]
+
+    line = Line(rtt, of).until(len(trace) * STEP_S)
+    for verdict in line.judged[:1]:
+        assert not verdict.ok
+        burst = [at for at, ask in line.asked if ask.targets == TARGETS and at <= verdict.at_s]
+        assert len(burst) >= of.fall
+        assert all(
+            (took := rtt("", at_s)) is None or at_s + took >= verdict.at_s
+            for at_s in burst[-of.fall :]
+        )
+
+
+@settings(deadline=None)
+@given(TRACES, PROBES)
+def test_silence_is_always_found_and_life_too(trace: str, of: Probe) -> None:
+    def rtt(_: Target, at_s: float) -> float | None:
+        place = int(at_s / STEP_S)
+        if place >= len(trace):
+            return alive
+        return {".": RTT_S, "!": None, "~": SLOW_S}[trace[place]]
+
+    alive: float | None = None
+    end_s = len(trace) * STEP_S
+    line = Line(rtt, of).until(end_s + 20)
+    assert line.judged
+    assert not line.judged[-1].ok
+    alive = RTT_S
+    line.until(end_s + 30)
+    assert line.judged[-1].ok
+
+
+# -- a long time
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_hours_of_loss_spikes_and_a_dead_target_takes_nothing_down(seed: int) -> None:
+    """2% of the packets are lost, one in 500 takes a second, one target of three is dead.
+
+    `python -m bench month` does the same for thirty days.
+    """
+    line = Line(noisy(Random(seed))).until(HOURS_S)
+    assert line.judged == []
+    assert len(line.asked) < HOURS_S * 2 * 1.25
+
+
+def noisy(random: Random) -> Callable[[str, float], float | None]:
+    def rtt(target: str, _: float) -> float | None:
+        if target == DEAD or random.random() < 0.02:
+            return None
+        return SLOW_S if random.random() < 0.002 else random.uniform(0.01, 0.04)
+
+    return rtt
