@@ -115,7 +115,7 @@ def test_a_round_of_probes_is_a_sample() -> None:
 
 
 def test_what_is_only_judged_is_not_told() -> None:
-    assert list(tell(BOTH, Judged(3.0, "cable", 4, True), ())) == []
+    assert list(tell(BOTH, Judged(3.0, "cable", 4, True, 2.9), ())) == []
 
 
 def test_a_change_of_health() -> None:

@@ -34,7 +34,9 @@ def _changes(before: Status, after: Status) -> Iterator[Change]:
     for (uplink, family), now in _families(after).items():
         then = was.get((uplink, family))
         if then and then.health != now.health:
-            yield Change(uplink, family, then.health, now.health, now.reason, now.since_s)
+            # what ends an outage bears its name as well
+            outage = now.outage or then.outage
+            yield Change(uplink, family, then.health, now.health, now.reason, now.since_s, outage)
 
 
 def _flips(before: Status, after: Status) -> Iterator[Flip]:
