@@ -29,6 +29,7 @@ from nib.oracle.values import Address
 from nib.plan import Plan, Rule, Uplink
 from nib.render import render
 from nib.state import carriers, render_state
+from packets import there
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
@@ -97,7 +98,9 @@ class Kernel:
                     ear = stack.enter_context(_ear(family, number))
                     self._ears[family, number] = ear
             self._load(str(files["nib/nib.nft"]))
-            self._load(render_state(self.plan, self.situation.live, self.situation.hours))
+            known = self.situation
+            state = render_state(self.plan, known.live, known.hours, there(self.plan, known))
+            self._load(state)
             self._stack = stack.pop_all()
         return self
 
