@@ -132,7 +132,7 @@ def _spoofed(case: Case, device: str, lan: Lan | None, uplink: Uplink | None) ->
 
 
 def _deaf(case: Case, uplink: Uplink) -> bool:
-    """Whether the kernel takes no such packet: IPv4 at a device that has none, nor the way back."""
+    """Whether the kernel takes no such packet: with `rp_filter` on, no IPv4 where there is none."""
     packet = case.packet
     if packet.family == 6 or 4 in uplink.families or packet.source is None:
         return False
