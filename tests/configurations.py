@@ -193,7 +193,13 @@ def _is_ipv6(target: Data) -> bool:
 
 def _lans(random: Random, made: Data, count: int) -> Data | None:
     ipv6 = any(_has_ipv6(uplink) for uplink in made["uplinks"].values())
-    lans = {_name(random, "l", i): _lan(random, i, ipv6) for i in range(count)}
+    prefixes = [
+        uplink["prefix"]
+        for uplink in made["uplinks"].values()
+        # some networks of uplinks hold their prefix
+        if "prefix" in uplink and not str(_list(uplink["address"])[-1]).endswith("/48")
+    ]
+    lans = {_name(random, "l", i): _lan(random, i, ipv6, prefixes) for i in range(count)}
     for uplink in made["uplinks"].values():
         if "modem" in uplink and lans:
             _maybe(
@@ -206,7 +212,7 @@ def _lans(random: Random, made: Data, count: int) -> Data | None:
     return lans if lans or random.random() < 0.5 else None
 
 
-def _lan(random: Random, number: int, ipv6: bool) -> Data:
+def _lan(random: Random, number: int, ipv6: bool, prefixes: list[str]) -> Data:
     made: Data = {"device": _device(random, "lan", number)}
     if random.random() < 0.2:
         made["address"] = "external"
@@ -218,6 +224,10 @@ def _lan(random: Random, number: int, ipv6: bool) -> Data:
     addresses = [f"10.{number}.0.{last}/{prefix}" for last in range(1, random.choice([2, 2, 3]))]
     if ipv6 and random.random() < 0.4:
         addresses.append(f"fd01:{number:x}::1/64")
+        if prefixes and random.random() < 0.3:
+            # the hosts' addresses are of the provider that routes them here
+            routed = IPv6Network(random.choice(prefixes))
+            addresses.append(f"{IPv6Network((int(routed[0]) + (number << 64), 64))[1]}/64")
     else:
         _maybe(random, made, "ipv6", random.choice(["auto", "off"]))
     if random.random() < 0.2:
@@ -340,7 +350,11 @@ def _rules(random: Random, made: Data, _: int) -> list[Data] | None:
 
 def _rule(random: Random, made: Data, number: int, names: list[str]) -> Data:
     use = random.choice(names)
-    match: Data = random.choice(
+    if _only6(made, use):
+        match: Data = {"destination": f"2001:db8:e000:{number:x}::/64"}
+        _maybe(random, match, "protocol", random.choice(["tcp", "icmp", ["gre", "esp"]]))
+        return {"match": match, "use": use}
+    match = random.choice(
         [
             {"protocol": random.choice(["tcp", ["udp", "tcp"]]), "dport": 7000 + number},
             {
@@ -377,6 +391,14 @@ def _rule(random: Random, made: Data, number: int, names: list[str]) -> Data:
     times = ["01:00-05:00", "Mon-Fri 22:00-06:00", "Sat,Sun", "Sun-Mon 00:00-24:00"]
     _maybe(random, match, "time", _one_or_list(random, _some(random, times)))
     return {"match": match, "use": use}
+
+
+def _only6(made: Data, use: str) -> bool:
+    """Whether a policy, or an uplink, has nothing but IPv6."""
+    uplinks = made["uplinks"]
+    tiers = made.get("policies", {}).get(use, {}).get("tiers", [[":uplinks"]])
+    names = [use] if use in uplinks else [name for tier in tiers for name in tier]
+    return not any(name == ":uplinks" or _has_ipv4(uplinks[name]) for name in names)
 
 
 def _allowed(made: Data) -> list[str]:

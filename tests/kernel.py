@@ -29,6 +29,7 @@ from nib.oracle.values import Address
 from nib.plan import Plan, Rule, Uplink
 from nib.render import render
 from nib.state import carriers, render_state
+from packets import there
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
@@ -97,7 +98,9 @@ class Kernel:
                     ear = stack.enter_context(_ear(family, number))
                     self._ears[family, number] = ear
             self._load(str(files["nib/nib.nft"]))
-            self._load(render_state(self.plan, self.situation.live, self.situation.hours))
+            known = self.situation
+            state = render_state(self.plan, known.live, known.hours, there(self.plan, known))
+            self._load(state)
             self._stack = stack.pop_all()
         return self
 
@@ -128,13 +131,16 @@ class Kernel:
             yield "link set lo up"
             yield from (f"link set {device} up" for device in self._wires)
         late = " nodad" if family == 6 else ""
+        lans = {lan.device for lan in self.plan.lans}
         for owner in (*self.plan.uplinks, *self.plan.lans):
             for address in owner.addresses_of(family):
                 yield f"address add {address} dev {owner.device}{late}"
         for device, interfaces in self.situation.addresses.items():
             for one in interfaces:
                 if one.version == family:
-                    yield f"address add {one} dev {device}{late}"
+                    # as the monitor's route to a lan goes before networkd's to the uplink
+                    first = " metric 1" if family == 6 and device in lans else ""
+                    yield f"address add {one} dev {device}{late}{first}"
         for modem in self.plan.modems:
             if modem.own is not None and family == 4:
                 yield f"address add {modem.own} dev {modem.device}"

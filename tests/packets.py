@@ -1,14 +1,14 @@
 """Random packets for a plan, and what the plan cannot know: such that much of it is touched."""
 
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
 from random import Random
 
 from nib.families import Family
 from nib.oracle import Packet, Situation
 from nib.oracle.lookup import addresses
 from nib.oracle.values import Address, Interface, Protocol
-from nib.plan import Plan
-from nib.state import Live, everything
+from nib.plan import PREFIX_TOKEN, Plan, Uplink
+from nib.state import Live, Prefixes, everything, networks_in
 
 OWN_PORTS = 20_000
 """The source ports of the router's own begin here; nobody else uses these."""
@@ -21,15 +21,49 @@ def situation(plan: Plan, random: Random) -> Situation:
     given: dict[str, tuple[Interface, ...]] = {}
     for number, uplink in enumerate(plan.uplinks):
         if uplink.kind != "static":
-            both = (f"198.19.{number}.9/24", f"2001:db8:d{number:03x}::9/64")
-            given[uplink.device] = tuple(map(ip_interface, both[: len(uplink.families)]))
+            both = {4: f"198.19.{number}.9/24", 6: f"2001:db8:d{number:03x}::9/64"}
+            given[uplink.device] = tuple(ip_interface(both[f]) for f in uplink.families)
     for number, lan in enumerate(plan.lans):
         if not lan.addresses:
-            both = (f"10.200.{number}.1/24", f"fd0a:{number:x}::1/64")
-            given[lan.device] = tuple(map(ip_interface, both[: len(lan.families)]))
+            both = {4: f"10.200.{number}.1/24", 6: f"fd0a:{number:x}::1/64"}
+            given[lan.device] = tuple(ip_interface(both[f]) for f in lan.families)
+    for name, networks in delegated(plan).items():
+        if random.random() < 0.7:
+            _delegate(plan, given, plan.uplink(name), networks)
     live = everything(plan) if random.random() < 0.5 else _some_alive(plan, random)
     hours = frozenset(one.name for one in plan.hours if random.random() < 0.5)
     return Situation(live, given, random.random() < 0.8, hours)
+
+
+def delegated(plan: Plan) -> Prefixes:
+    """What each provider delegates that is asked to."""
+    return {
+        uplink.name: networks_in(IPv6Network(f"2001:db8:c{number:03x}::/56"), plan.last_subnet)
+        for number, uplink in enumerate(plan.uplinks)
+        if uplink.delegated
+    }
+
+
+def _delegate(
+    plan: Plan, given: dict[str, tuple[Interface, ...]], uplink: Uplink, networks: tuple[str, ...]
+) -> None:
+    """As the monitor does: an address of the uplink's in the last network, one of each lan's."""
+    token = ip_interface(f"{IPv6Network(networks[-1])[int(IPv6Address(PREFIX_TOKEN))]}/64")
+    given[uplink.device] = (*given.get(uplink.device, ()), token)
+    for lan in plan.lans:
+        if lan.subnet is not None and uplink in plan.routed:
+            router = ip_interface(f"{IPv6Network(networks[lan.subnet])[1]}/64")
+            given[lan.device] = (*given.get(lan.device, ()), router)
+
+
+def there(plan: Plan, known: Situation) -> Prefixes:
+    """The delegations whose address the uplink has."""
+    return {
+        name: networks
+        for name, networks in delegated(plan).items()
+        for own in [known.addresses.get(plan.uplink(name).device, ())]
+        if any(one.version == 6 and one.ip in IPv6Network(networks[-1]) for one in own)
+    }
 
 
 def _some_alive(plan: Plan, random: Random) -> Live:

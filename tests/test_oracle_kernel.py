@@ -22,7 +22,7 @@ from lab.image import image
 from lab.stats import chi_square_p
 from nib.oracle import Packet, Situation, Verdict, Way, verdict
 from nib.oracle.lookup import direct
-from nib.oracle.values import Case
+from nib.oracle.values import Address, Case
 from nib.plan import Plan
 from nib.state import everything
 from packets import OWN_PORTS, packets, situation
@@ -208,3 +208,63 @@ def test_what_must_block_reaches_no_neighbour_of_another_uplink() -> None:
         assert not different(plan, known, thrown, facts)
         became = [fact.device or fact.fate for fact in facts.values()]
         assert became == [beside, own, "wan2", "lan1", own] * 2
+
+
+NETWORKS = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, ipv6: routed}
+  dsl: {device: wan2, address: [203.0.113.2/24, "2001:db8:2::2/64"],
+        gateway: [203.0.113.1, "2001:db8:2::1"], prefix: "2001:db8:2:100::/56"}
+  fiber: {device: wan3, address: ["2001:db8:3::2/64"], gateway: ["2001:db8:3::1"],
+          ipv6: nptv6, prefix: "2001:db8:3:100::/56"}
+  lte: {device: wan4, address: dhcp, ipv6: nptv6, ipv4: "off"}
+lans:
+  guests: {device: lan2, address: 192.168.20.1/24}
+  home: {device: lan1, address: [192.168.10.1/24, "fd00:10::1/64", "2001:db8:2:107::1/64"]}
+rules:
+  - {match: {protocol: tcp, dport: 81}, use: cable}
+  - {match: {protocol: tcp, dport: 82}, use: dsl}
+  - {match: {protocol: tcp, dport: 83}, use: fiber}
+  - {match: {protocol: tcp, dport: 84}, use: lte}
+"""
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("dead", ["", "dsl", "cable lte", "fiber"])
+def test_each_network_leaves_as_the_oracle_says(dead: str, seed: int) -> None:
+    """From each network of a lan, by each uplink; with delegations and without."""
+    needed()
+    plan = samples.plan(NETWORKS)
+    known = situation(plan, Random(seed))
+    live = {f: names - {*dead.split()} for f, names in everything(plan).items()}
+    known = Situation(live, known.addresses)
+    sources = ["fd00:10::5", "2001:db8:2:107::5", *map(str, beside(known, "lan1"))]
+    thrown = {
+        number: Packet(
+            ip_address(source),
+            ip_address("2620:fe::fe"),
+            "tcp",
+            OWN_PORTS + number,
+            dport,
+            "lan1",
+        )
+        for number, (source, dport) in enumerate(product(sources, range(80, 85)), start=1)
+    }
+    with network(), Kernel(plan, known) as kernel:
+        facts = kernel.facts(thrown)
+    assert not different(plan, known, thrown, facts)
+    seen = {
+        (packet.source, fact.seen.source)
+        for number, packet in thrown.items()
+        for fact in [facts[number]]
+        if fact.device == "wan3" and fact.seen
+    }
+    if "fiber" not in dead:
+        home = ip_address("fd00:10::5"), ip_address("2001:db8:3:101::5")
+        assert home in seen
+
+
+def beside(known: Situation, device: str) -> list[Address]:
+    """A host in each IPv6 network that others gave to a device."""
+    return [one.ip + 4 for one in known.addresses.get(device, ()) if one.version == 6]

@@ -3,6 +3,7 @@
 from ipaddress import ip_address, ip_network
 
 from nib.oracle.lookup import address_at, owner, uplink_at, within, within_ports, word
+from nib.oracle.prefixes import belongs, exchanged
 from nib.oracle.values import Address, Case, Fate, Hop, Packet, Reason
 from nib.passages import Allow, Forward, Limit, Modem
 from nib.plan import Plan
@@ -54,9 +55,10 @@ def inwards(case: Case) -> _Judgement:
     if plan.firewall is None:
         return "delivered", Reason("the firewall is off", "firewall"), None
     uplink = uplink_at(plan, packet.device)
-    if packet.family == 6 and (6 not in plan.families or (uplink and 6 not in uplink.families)):
+    family = packet.family
+    if family not in plan.families or (uplink and family not in uplink.families):
         origin = uplink.origin if uplink else ""
-        return "dropped", Reason("there is no IPv6 on this way in", origin), None
+        return "dropped", Reason(f"there is no IPv{family} on this way in", origin), None
     if packet.protocol == "udp" and (packet.sport, packet.dport) == (67, 68):
         return "delivered", Reason("a DHCP server speaks"), None
     if packet.protocol == "icmp":
@@ -123,6 +125,10 @@ def translated(
     if uplink:
         kept = packet.family not in uplink.families
         kept |= packet.device is None and str(packet.source) in uplink.further_of(packet.family)
+        source = packet.source or address_at(case, hop)
+        kept |= belongs(case, source, uplink)
+        if not kept and (instead := exchanged(case, source, uplink)):
+            return True, instead
     else:
         lans = {lan.device for lan in plan.lans}
         same_lan = sent_on and device == packet.device and device in lans
@@ -138,7 +144,10 @@ def translated(
 
 def unanswered(case: Case, device: str, source: Address | None) -> bool:
     """Whether a source that is kept belongs elsewhere: nobody beyond `device` could answer it."""
-    if device not in case.plan.outside or owner(case, source) == device:
+    if device not in case.plan.outside:
         return False
+    owners = {up.device for up in case.plan.prefixed if belongs(case, source, up)}
+    if owners or owner(case, source) == device:
+        return bool(owners) and device not in owners
     further = {one for up in case.plan.uplinks for one in up.further_of(case.packet.family)}
     return case.packet.family == 6 or str(source) in further

@@ -131,7 +131,10 @@ def direct(case: Case, to: Address) -> Hop | None:
         reason = Reason(f"{route.to} is routed", route.origin)
         known.append((ip_network(route.to), Hop(route.device, via, reason)))
     fitting = [entry for entry in known if to in entry[0]]
-    return max(fitting, key=lambda entry: entry[0].prefixlen)[1] if fitting else None
+    # a delegated network that a lan has is on the uplink, too, by a route of higher metric
+    lans = {lan.device for lan in case.plan.lans}
+    best = max(fitting, key=lambda one: (one[0].prefixlen, one[1].device in lans), default=None)
+    return best[1] if best else None
 
 
 def default(case: Case, uplink: Uplink) -> Hop:

@@ -17,8 +17,8 @@ from nib.oracle.firewall import (
     translated,
     unanswered,
 )
-from nib.oracle.lookup import address_at, default, direct, owner, uplink_at
-from nib.oracle.paths import CERTAIN, by_policy, by_rule
+from nib.oracle.lookup import address_at, addresses, default, direct, owner, uplink_at
+from nib.oracle.paths import CERTAIN, by_policy, by_rule, spread
 from nib.oracle.values import (
     Address,
     Case,
@@ -113,6 +113,8 @@ def _arriving(case: Case, device: str) -> Iterator[Way]:
 def _spoofed(case: Case, device: str, lan: Lan | None, uplink: Uplink | None) -> Reason | None:
     """Why the source cannot be right, if it cannot."""
     packet = case.packet
+    if uplink and _deaf(case, uplink):
+        return Reason("there is no IPv4 on this way in", uplink.origin)
     checked = case.plan.firewall is not None and (lan or uplink)
     if owner(case, packet.source) is not None and (checked or packet.family == 4):
         return Reason(f"{packet.source} is the router's own address")
@@ -129,12 +131,24 @@ def _spoofed(case: Case, device: str, lan: Lan | None, uplink: Uplink | None) ->
     return Reason(f"spoofed: {packet.source} is not behind {device}")
 
 
+def _deaf(case: Case, uplink: Uplink) -> bool:
+    """Whether the kernel takes no such packet: with `rp_filter` on, no IPv4 where there is none."""
+    packet = case.packet
+    if packet.family == 6 or 4 in uplink.families or packet.source is None:
+        return False
+    own = addresses(case.plan, case.situation)
+    if any(device == uplink.device and one.version == 4 for device, one in own):
+        return False
+    main = direct(case, packet.source)
+    return main is None or main.device != uplink.device
+
+
 def _choices_of_lan(case: Case, lan: Lan) -> tuple[Choice, ...]:
     family = case.packet.family
     if family not in case.plan.families:
         return (replace(NO_CHOICE, reasons=(Reason(f"no uplink has IPv{family}"),)),)
     choices, said = by_rule(case, case.packet.source)
-    return choices or by_policy(case, lan.policy, said)
+    return choices or by_policy(case, lan.policy, case.packet.source, said)
 
 
 def _holding(case: Case, main: Hop, source: Address | None) -> tuple[Choice, ...]:
@@ -240,9 +254,9 @@ def _kernels(case: Case) -> tuple[Choice, ...]:
         said = Reason(f"{case.packet.source} is an address of {bound.name}", bound.origin)
         return (Choice(CERTAIN, bound.name, reasons=(said,)),)
     if situation.balanced:
-        spread = by_policy(case, "default")
-        if situation.live.get(family, frozenset()) & {choice.uplink for choice in spread}:
-            return spread
+        carried = spread(case)
+        if situation.live.get(family, frozenset()) & {choice.uplink for choice in carried}:
+            return carried
     having = [uplink for uplink in case.plan.uplinks if family in uplink.families]
     if not having:
         return (replace(NO_CHOICE, reasons=(Reason(f"no uplink has IPv{family}"),)),)
@@ -268,5 +282,5 @@ def _moved(case: Case, first: Choice) -> tuple[Choice, ...]:
     if str(source) in further or first.uplink in case.situation.live.get(packet.family, ()):
         return (stands,)
     dead = Reason(f"{first.uplink} is not alive")
-    chosen = by_policy(case, "default", (*stands.reasons, dead))
+    chosen = by_policy(case, "default", source, (*stands.reasons, dead))
     return tuple(stands if choice.uplink is None else choice for choice in chosen)
