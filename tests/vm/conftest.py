@@ -4,7 +4,8 @@ import json
 import os
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -30,25 +31,34 @@ def suite(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def around(request: pytest.FixtureRequest, suite: str) -> Iterator[World | Machine]:
-    """Inside, the world around the router; outside, the machine that has both."""
-    if INSIDE:
-        with World(suite) as world:
-            yield world
-    else:
-        here = [item for item in request.session.items if "around" in item.fixturenames]
-        tests = [item.nodeid for item in here if item.callspec.params["suite"] == suite]
-        with Machine(suite, tests) as made:
-            yield made
+def machines(request: pytest.FixtureRequest) -> Iterator[Mapping[str, Machine]]:
+    """Outside: a machine for each suite with tests to run, all of them switched on at once."""
+    tests: dict[str, list[str]] = {}
+    for item in request.session.items:
+        if item.get_closest_marker("vm"):
+            tests.setdefault(item.callspec.params["suite"], []).append(item.nodeid)
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Machine(name, those)) for name, those in tests.items()}
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """Inside: the world around the router."""
+    assert INSIDE
+    with World(INSIDE) as world:
+        yield world
 
 
 @pytest.fixture
-def lab(around: World | Machine) -> Iterator[World | Machine]:
-    """The same for one test; what must always hold is looked at afterwards."""
-    yield around
-    if isinstance(around, World):
-        around.mend()
-        around.check()
+def lab(request: pytest.FixtureRequest, suite: str) -> Iterator[World | Machine]:
+    """What a test is about; what must always hold is looked at afterwards."""
+    if INSIDE:
+        world = request.getfixturevalue("world")
+        yield world
+        world.mend()
+        world.check()
+    else:
+        yield request.getfixturevalue("machines")[suite]
 
 
 @pytest.hookimpl(tryfirst=True)

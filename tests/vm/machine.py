@@ -34,9 +34,10 @@ Before=network-pre.target systemd-networkd.service
 Type=notify
 NotifyAccess=all
 TimeoutStartSec=infinity
-Environment=NIB_VM={suite} PYTHONPATH=tests LC_ALL=C.UTF-8
+Environment=NIB_VM={suite} PYTHONPATH=tests PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 LC_ALL=C.UTF-8
 WorkingDirectory=/checkout
-ExecStart=/usr/bin/python3 -m pytest -q -c /dev/null --rootdir=. -p no:cacheprovider {tests}
+ExecStart=/usr/bin/python3 -m pytest -q -c /dev/null --rootdir=. --confcutdir=tests/vm \
+    -p no:cacheprovider {tests}
 StandardOutput=tty
 StandardError=inherit
 TTYPath=/dev/ttyS0
