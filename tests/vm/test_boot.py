@@ -9,7 +9,7 @@ import pytest
 from lab.errors import eventually
 from lab.isp import Provider
 from lab.stats import chi_square_p
-from lab.traffic import connections, flow
+from lab.traffic import flow
 from vm.world import NAMES, World
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]
@@ -27,7 +27,7 @@ def test_it_boots_and_balances(lab: World) -> None:
     # udev is here, and lets networkd's own VLANs have the hardware address of their port
     # (the router's own TCP: test_kernel.py)
     for node, proto in ((home, "tcp"), (home, "udp"), (guests, "tcp"), (router, "udp")):
-        shares = lab.by_isp(connections(node, 200, proto))
+        shares = lab.shares(node, 200, proto)
         assert sum(shares.values()) == 200
         assert chi_square_p(shares, WEIGHTS) > CHANCE, f"{node} {proto}: {shares}"
 
@@ -38,7 +38,7 @@ def test_frames_are_tagged(lab: World) -> None:
             *("timeout", "20", "tcpdump", "-c1", "-enpi", "router", f"vlan {vlan} and host {host}")
         )
         eventually(lambda s=seen: "listening" in s.err())
-        connections(lab.lans[1], 60)
+        lab.shares(lab.lans[1], 60)
         assert f"vlan {vlan}" in seen.finish(20).out
 
 
@@ -57,16 +57,16 @@ def test_a_provider_dies_and_comes_back(lab: World, kind: str, which: int) -> No
     lab.until(**{NAMES[dead.name]: "down"})
     others = NAMES.keys() - {dead.name}
     for node in (client, lab.router):
-        assert set(lab.by_isp(connections(node, 60, "udp"))) == others
+        assert set(lab.shares(node, 60, "udp")) == others
     # a reload by anybody does not bring it back
     lab.router.run("networkctl reload; systemctl reload nib-nftables")
-    assert set(lab.by_isp(connections(client, 60))) == others
+    assert set(lab.shares(client, 60)) == others
     for recording in flows:
         eventually(lambda r=recording: lab.isp_of(r.so_far().seen[-1]) is not dead)
         recording.stop()
     mend(dead)
     lab.until(within=20, **{NAMES[dead.name]: "up"})
-    assert set(lab.by_isp(connections(client, 100))) == NAMES.keys()
+    assert set(lab.shares(client, 100)) == NAMES.keys()
 
 
 def test_reloads_break_nothing(lab: World) -> None:
@@ -89,13 +89,13 @@ def test_the_monitor_is_killed(lab: World) -> None:
     kept = flow(lab.lans[0], every=0.2)
     pid = lab.router.run("systemctl show -P MainPID nib-monitor")
     lab.router.run("systemctl kill -s KILL nib-monitor")
-    assert set(lab.by_isp(connections(lab.lans[0], 60))) == NAMES.keys()
+    assert set(lab.shares(lab.lans[0], 60)) == NAMES.keys()
     eventually(
         lambda: lab.router.run("systemctl show -P MainPID nib-monitor") not in (pid, "0\n"), 10
     )
     lab.isps[1].fail()
     lab.until(within=20, dsl="down")
-    assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp3"}
+    assert set(lab.shares(lab.lans[0], 60)) == {"isp1", "isp3"}
     lab.isps[1].restore()
     lab.until(within=20, dsl="up")
     assert kept.stop().resets == 0

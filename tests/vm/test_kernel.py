@@ -5,7 +5,6 @@ import json
 import pytest
 
 from lab.hosts import Internet
-from lab.traffic import connections
 from vm.world import World
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]
@@ -24,9 +23,9 @@ print(json.dumps(seen))
 
 def test_the_routers_own_tcp_is_spread_by_destination(lab: World) -> None:
     """Up to 6.15 the source address is chosen before the port, so the port cannot spread it."""
-    assert len(lab.by_isp(connections(lab.router, 60))) == 1
+    assert len(lab.shares(lab.router, 60)) == 1
     lab.router.put("/tmp/sources.py", SOURCES)
     said = json.loads(lab.router.run("python3 /tmp/sources.py " + " ".join(Internet.addresses)))
     assert len(lab.by_isp(dict.fromkeys(said, 1))) > 1
     # UDP has its port before it asks for a way
-    assert len(lab.by_isp(connections(lab.router, 60, "udp"))) == 3
+    assert len(lab.shares(lab.router, 60, "udp")) == 3

@@ -1,12 +1,14 @@
 """The world around a router that is this very machine."""
 
 import subprocess
+from collections import Counter
 from collections.abc import Iterable
 
 from lab.errors import eventually
 from lab.isp import Isp
 from lab.node import Holder, Node
 from lab.router import Router
+from lab.traffic import Protocol, connections
 from nib_lab import NibLab
 
 # A machine with three ports: two providers as most people have them, and a switch that tags the
@@ -23,8 +25,7 @@ lans:
 # An emulated machine is slow: probes as often as elsewhere in tests would be most of what it does.
 PROBE = "probe: {interval: 250ms, timeout: 700ms, fall: 3, rise: 3}\n"
 NAMES = {"isp1": "cable", "isp2": "dsl", "isp3": "fiber"}
-# The fourth is dialled by PPPoE, when a test does it.
-ISPS = (Isp(), Isp("static"), Isp(), Isp("dialled", late=True))
+ISPS = (Isp(), Isp("static"), Isp())
 
 
 class Computer(Router):
@@ -70,20 +71,10 @@ class World(NibLab):
 
     def mend(self) -> None:
         """Whatever a test did to the lines that are always there: they are well."""
-        for isp in self.isps[:3]:
+        for isp in self.isps:
             isp.restore()
             isp.plug()
 
-    def guest(self, name: str, network: str) -> Node:
-        """A machine somewhere in the internet, at .2 of a network ("198.18.1") of its own."""
-        node = Node(self.holder, name)
-        node.create()
-        self.inet.run(
-            f"ip link add {name} type veth peer name eth0 netns {name} && "
-            f"ip address add {network}.1/24 dev {name} && ip link set {name} up"
-        )
-        node.run(
-            f"ip address add {network}.2/24 dev eth0 && ip link set eth0 up && "
-            f"ip route add default via {network}.1"
-        )
-        return node
+    def shares(self, node: Node, n: int, proto: Protocol = "tcp") -> Counter[str]:
+        """Fresh connections by provider ("isp1"): few at a time, for the machine is slow."""
+        return self.by_isp(connections(node, n, proto, concurrency=12, timeout=10))
