@@ -19,7 +19,7 @@ from vm.world import PORTS, PROBE
 TOOLS = {"cpio": "cpio", "qemu-system-x86_64": "qemu-system-x86"}
 
 # What a hanging machine is switched off after.
-LIMIT_S = 420
+LIMIT_S = 480
 
 # The world around the router is there before any of its links is configured, as on a real machine.
 UNIT = """\
