@@ -92,17 +92,18 @@ def cache() -> Path:
     return Path(os.environ.get("NIB_LAB_CACHE", "/var/cache/nib-lab"))
 
 
-def recipe(suite: str) -> Recipe:
-    """The recipe of a suite, with the dependencies that pyproject.toml names now."""
+def recipe(suite: str, further: tuple[str, ...] = ()) -> Recipe:
+    """The recipe of a suite, with further packages and the dependencies of pyproject.toml."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     base = SUITES[suite]
-    return Recipe(suite, base.python, dependencies=tuple(sorted(project["dependencies"])))
+    dependencies = tuple(sorted(project["dependencies"]))
+    return Recipe(suite, base.python, (*PACKAGES, *further), dependencies=dependencies)
 
 
 def image(suite: str) -> Path:
     """The root of a suite, made if it is not there yet."""
     wanted = recipe(suite)
-    return _cached(f"{suite}-root", wanted.key, lambda target: _debian(wanted, target))
+    return cached(f"{suite}-root", wanted.key, lambda target: debian(wanted, target))
 
 
 @functools.cache
@@ -114,10 +115,10 @@ def nib_layer(suite: str) -> Path:
     """
     root = image(suite)
     key = hashlib.sha256(f"{root.name} {_sources_hash()}".encode()).hexdigest()[:12]
-    return _cached(f"{suite}-nib", key, lambda target: _install(root, target))
+    return cached(f"{suite}-nib", key, lambda target: _install(root, target))
 
 
-def _cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
+def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """`kind-key` in the cache.  Made elsewhere and renamed: what has the name is complete."""
     done = cache() / f"{kind}-{key}"
     cache().mkdir(parents=True, exist_ok=True)
@@ -148,12 +149,13 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _debian(wanted: Recipe, target: Path) -> None:
+def debian(wanted: Recipe, target: Path) -> None:
     """Debian with the packages, and nib's dependencies in /opt/nib."""
     print(f"lab: making a {wanted.suite} root, once", file=sys.stderr, flush=True)
     include = "--include=" + ",".join(wanted.packages)
     argv = ["debootstrap", "--variant=minbase", include, wanted.suite, str(target), *_mirror()]
-    _isolated(argv)
+    # a kernel among the packages is not to make an initrd that nobody boots
+    isolated(["env", "INITRD=No", *argv])
     for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
         shutil.rmtree(target / leftover)
         (target / leftover).mkdir()
@@ -162,14 +164,14 @@ def _debian(wanted: Recipe, target: Path) -> None:
     # The first boot of every router is a first boot: it finds no identity of another one.
     (target / "etc/machine-id").write_text("")
     (target / "etc/hostname").write_text("router\n")
-    _isolated(["chroot", str(target), "/usr/bin/python3", "-m", "venv", "/opt/nib"])
+    isolated(["chroot", str(target), "/usr/bin/python3", "-m", "venv", "/opt/nib"])
     # The host fetches, for it knows the way out; the root installs what it is given.
     with tempfile.TemporaryDirectory(dir=target / "tmp") as wheels:
         fetch = [*_pip(), "download", "--quiet", "--only-binary=:all:", f"--dest={wheels}"]
         _run([*fetch, f"--python-version={wanted.python}", *wanted.dependencies])
         install = ["chroot", str(target), "/opt/nib/bin/python", "-m", "pip", "install"]
         install += ["--quiet", "--no-index", f"--find-links=/tmp/{Path(wheels).name}"]
-        _isolated([*install, *wanted.dependencies])
+        isolated([*install, *wanted.dependencies])
 
 
 # The root's own empty folders, as only this shell sees them, are the ways in and out.
@@ -190,7 +192,7 @@ def _install(root: Path, target: Path) -> None:
         if importlib.util.find_spec("hatchling"):
             build.append("--no-build-isolation")
         _run([*build, str(CHECKOUT)])
-        _isolated(["sh", "-euc", INSTALL, "install", str(root), str(target), wheels])
+        isolated(["sh", "-euc", INSTALL, "install", str(root), str(target), wheels])
     programs = target / "usr/local/bin"
     programs.mkdir(parents=True)
     for program in ("nib", "nib-gen", "nib-monitor"):
@@ -225,7 +227,7 @@ def _pip() -> list[str]:
     return [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
-def _isolated(argv: list[str]) -> str:
+def isolated(argv: list[str]) -> str:
     """Run among mounts and processes of its own: whatever it leaves behind goes when it ends."""
     among = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--mount-proc"]
     among += ["--fork", "--kill-child"]

@@ -33,11 +33,9 @@ class Router(Node):
 
     def __init__(self, holder: Holder, layers: Iterable[Path]) -> None:
         super().__init__(holder, "router")
-        lower = ":".join(str(layer) for layer in layers)
-        holder.run(
-            f"mount -t overlay -o lowerdir={lower},upperdir=/run/lab/upper,workdir=/run/lab/work "
-            f"lab {ROOT}"
-        )
+        if lower := ":".join(str(layer) for layer in layers):
+            writable = "upperdir=/run/lab/upper,workdir=/run/lab/work"
+            holder.run(f"mount -t overlay -o lowerdir={lower},{writable} lab {ROOT}")
         # What the lab does when the machine gets power, and when it loses it.
         self.plug: Callable[[], None] = lambda: None
         self.unplug: Callable[[], None] = lambda: None

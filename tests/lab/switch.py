@@ -35,6 +35,16 @@ class Switch(Node):
         self.run(f"ip link set {end} master br0 && ip link set {end} up")
         self._filter(end)
 
+    def tag(self, end: str, vlan: int) -> None:
+        """Make this end of a cable a VLAN of its own, whose frames the router gets tagged."""
+        self.run(
+            f"ip link set br0 type bridge vlan_filtering 1 && bridge vlan del dev {end} vid 1 && "
+            f"bridge vlan add dev {end} vid {vlan} pvid untagged && "
+            f"bridge vlan add dev router vid {vlan}"
+        )
+        # what `lease_only_to` is for, the tags do
+        self.run(f"nft delete table netdev {end}")
+
     def lease_only_to(self, end: str, mac: str) -> None:
         """Of DHCP, whoever is at this end hears that hardware address alone (at first nobody).
 

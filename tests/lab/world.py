@@ -40,10 +40,9 @@ class Lab:
         shared: Collection[str] = (),
     ) -> None:
         self.suite = suite
-        layers = [nib_layer(suite), image(suite)] if nib else [image(suite)]
         self.holder = Holder()
         try:
-            self.router = Router(self.holder, layers)
+            self.router = self._make_router(nib)
             self.inet = Internet(self.holder, "inet")
             self.isps = tuple(
                 Provider(self.holder, number, isp, self.router)
@@ -58,6 +57,11 @@ class Lab:
         except BaseException:
             self.close()
             raise
+
+    def _make_router(self, nib: bool) -> Router:
+        """Where the router comes from: here, a container over the suite's root."""
+        layers = [nib_layer(self.suite), image(self.suite)] if nib else [image(self.suite)]
+        return Router(self.holder, layers)
 
     def _build(self) -> None:
         self.inet.build()

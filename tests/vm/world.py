@@ -1,0 +1,80 @@
+"""The world around a router that is this very machine."""
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+
+from lab.errors import eventually
+from lab.isp import Isp
+from lab.node import Holder, Node
+from lab.router import Router
+from lab.traffic import Protocol, connections
+from nib_lab import NibLab
+
+# A machine with three ports: two providers as most people have them, and a switch that tags the
+# frames of a third one and of the guests.
+PORTS = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, weight: 3}
+  dsl: {device: wan2, address: 198.51.102.2/24, gateway: 198.51.102.1}
+  fiber: {device: fiber, address: dhcp, weight: 2, netdev: {vlan: port0, id: 30}}
+lans:
+  home: {device: lan1, address: 192.168.10.1/24}
+  guests: {device: guests, address: 192.168.20.1/24, netdev: {vlan: port0, id: 20}}
+"""
+# An emulated machine is slow: probes as often as elsewhere in tests would be most of what it does.
+PROBE = "probe: {interval: 250ms, timeout: 700ms, fall: 3, rise: 3}\n"
+NAMES = {"isp1": "cable", "isp2": "dsl", "isp3": "fiber"}
+ISPS = (Isp(), Isp("static"), Isp())
+
+
+class Computer(Router):
+    """This machine, whose first process is systemd.  It was switched on a moment ago."""
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(holder, ())
+        self._leader = 1
+        # the network that the lab calls the router is the one that this process is in
+        self.holder.run(
+            f"touch /run/netns/{self} && mount --bind /proc/self/ns/net /run/netns/{self}"
+        )
+
+    def boot(self, enable: Iterable[str] = (), within: float = 120) -> float:
+        """Plug everything in, and let the boot go on that has waited for it."""
+        self.plug()
+        subprocess.run(["systemd-notify", "--ready"], check=True)
+        state = "systemctl is-system-running"
+        eventually(lambda: self.attempt(state).out.strip() in {"running", "degraded"}, within)
+        return float(self.read("/proc/uptime").split()[0])
+
+
+class World(NibLab):
+    """Providers, an internet and LANs in network namespaces of the machine that is the router."""
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(suite, PORTS + PROBE, ISPS, lans=2, shared={"isp3", "lan2"})
+        self.start()
+
+    def _make_router(self, nib: bool) -> Router:
+        return Computer(self.holder)
+
+    def _plug(self) -> None:
+        super()._plug()
+        self.switch.tag(self.isps[2].device, 30)
+        self.switch.tag(self.lans[1].device, 20)
+
+    def configure(self, config: str) -> None:
+        """What the machine was switched on with is compiled already; later, apply it."""
+        if self.router.exists("/run/nib"):
+            self.router.put("/etc/nib/balance.yaml", config)
+            self.router.run("nib apply --yes")
+
+    def mend(self) -> None:
+        """Whatever a test did to the lines that are always there: they are well."""
+        for isp in self.isps:
+            isp.restore()
+            isp.plug()
+
+    def shares(self, node: Node, n: int, proto: Protocol = "tcp") -> Counter[str]:
+        """Fresh connections by provider ("isp1"): few at a time, for the machine is slow."""
+        return self.by_isp(connections(node, n, proto, concurrency=12, timeout=10))
