@@ -27,7 +27,7 @@ def serving(folder: Path, talk: Talk) -> None:
         listening.bind(str(path))
         listening.listen()
         listening.setblocking(False)
-        of = Control()
+        of = Control(lambda number, command: None)
         task = asyncio.create_task(of.serve(listening))
         async with asyncio.timeout(30):
             await talk(of, path)
