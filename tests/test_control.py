@@ -135,7 +135,11 @@ def test_a_request_may_come_in_pieces(tmp_path: Path) -> None:
     "text, reason",
     [
         ("hello\n", "a request is one line of JSON"),
-        ('{"do": "reboot"}\n', 'a request is {"do": "status"} or {"do": "watch"}'),
+        (
+            '{"do": "reboot"}\n',
+            'a request is {"do": "status"} or {"do": "watch"}; '
+            'an order is {"do": "down", "uplink": NAME}, likewise up and auto',
+        ),
         ("x" * (LINE_LIMIT + 1), f"a request has at most {LINE_LIMIT} bytes"),
     ],
     ids=["text", "order", "long"],

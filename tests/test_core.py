@@ -88,6 +88,11 @@ HAPPENINGS = st.sampled_from(
         "removed rule 30000",
         "networkd",
         "touched",
+        *(f"order {verb} cable for 3" for verb in ("down", "up")),
+        *(f"order down {name}" for name in ("dsl", "lte")),
+        "order down cable force",
+        "order auto cable",
+        "order auto dsl",
         "restart",
         "end",
     ]

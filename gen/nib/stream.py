@@ -193,8 +193,8 @@ def request_from_json(line: bytes) -> Request | Command:
         return codec.decode(Request, data)
     except ValueError:
         raise ValueError(
-            'a request is {"do": "status"}, {"do": "watch"}, '
-            'or {"do": "down", "uplink": NAME}, likewise up and auto'
+            'a request is {"do": "status"} or {"do": "watch"}; '
+            'an order is {"do": "down", "uplink": NAME}, likewise up and auto'
         ) from None
 
 

@@ -33,20 +33,18 @@ def obey(orders: Orders, event: Ordered) -> tuple[Orders, Say]:
     """The orders after one more, and what the journal hears of it."""
     command = event.command
     others = {name: one for name, one in orders.items() if name != command.uplink}
-    text = f"{command.uplink} {_WORDS[command.do]}"
+    said_by = f"(says {command.who})"
     if command.do == "auto":
-        return others, Say(f"{text}, says {command.who}")
+        return others, Say(f"{command.uplink} {_AUTO} {said_by}")
     until_s = None if command.for_s is None else event.at_s + command.for_s
     one = Admin(command.do, event.at_s, until_s, command.who, command.persist)
     span = "" if command.for_s is None else f" for {duration(command.for_s)}"
-    return {**others, command.uplink: one}, Say(f"{text}{span}, says {command.who}")
+    text = f"{command.uplink} is {command.do} by hand{span}: {_MEANING[command.do]} {said_by}"
+    return {**others, command.uplink: one}, Say(text)
 
 
-_WORDS = {
-    "down": "is down by hand and takes no new flows",
-    "up": "is up by hand, whatever its probes say,",
-    "auto": "is left to its probes again",
-}
+_AUTO = "is left to its probes again"
+_MEANING = {"down": "it takes no new flows", "up": "whatever its probes say, it takes new flows"}
 
 
 def refusal(plan: Plan, command: Command, usable: Live) -> str | None:
@@ -75,7 +73,7 @@ def expire(orders: Orders, at_s: float) -> tuple[Orders, list[Say]]:
     over = [name for name, one in orders.items() if one.until_s and at_s >= one.until_s]
     if not over:
         return orders, []
-    said = [Say(f"{name} {_WORDS['auto']}: the time of the order is over") for name in over]
+    said = [Say(f"{name} {_AUTO}: the time of the order is over") for name in over]
     return {name: one for name, one in orders.items() if name not in over}, said
 
 

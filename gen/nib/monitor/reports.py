@@ -127,6 +127,7 @@ def line(now: Status) -> str:
     others += [
         f"{uplink.name} is {family.health}" + (" in IPv6" if family.family == 6 else "")
         for uplink in now.uplinks
+        if uplink.admin.state != "down"
         for family in uplink.families
         if family.health not in ("up", "absent")
     ]
