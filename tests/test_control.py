@@ -11,14 +11,17 @@ import pytest
 
 from nib.monitor import control
 from nib.monitor.control import BACKLOG, CLIENTS, LINE_LIMIT, Control
+from nib.monitor.events import Answer
 from nib.monitor.notify import passed_socket
-from nib.stream import Notice, Snapshot
+from nib.stream import Command, Notice, Snapshot
 from test_stream import BOTH
 
 Talk = Callable[[Control, Path], Awaitable[None]]
 
 
-def serving(folder: Path, talk: Talk) -> None:
+def serving(
+    folder: Path, talk: Talk, ordered: Callable[[int, Command], None] = lambda number, order: None
+) -> None:
     """Run `talk` beside a control that listens on a socket as systemd makes one."""
 
     async def run() -> None:
@@ -27,7 +30,7 @@ def serving(folder: Path, talk: Talk) -> None:
         listening.bind(str(path))
         listening.listen()
         listening.setblocking(False)
-        of = Control(lambda number, command: None)
+        of = Control(ordered)
         task = asyncio.create_task(of.serve(listening))
         async with asyncio.timeout(30):
             await talk(of, path)
@@ -259,3 +262,49 @@ def test_a_socket_for_another_process_is_not_taken(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
     assert passed_socket() is None
+
+
+def test_an_order_is_answered_when_it_is_done(tmp_path: Path) -> None:
+    heard: list[tuple[int, Command]] = []
+
+    async def talk(of: Control, path: Path) -> None:
+        of.tell(1.0, Snapshot(BOTH))
+        done, refused, gone = [await Client.connect(path) for _ in range(3)]
+        for number, client in enumerate((done, refused, gone), start=1):
+            client.ask('{"do": "down", "uplink": "cable", "for_s": 60}\n')
+            while len(heard) < number:
+                await asyncio.sleep(0.01)
+        assert heard == [(n, Command("down", "cable", 60)) for n in (1, 2, 3)]
+        gone.close()
+        await asyncio.sleep(0.01)
+        for number, refusal in ((1, None), (2, "it is the last"), (3, None)):
+            of.answer(Answer(number, refusal))
+        assert [line["kind"] for line in await done.rest()] == ["status"]
+        assert await refused.ended() == "it is the last"
+        done.close()
+
+    serving(tmp_path, talk, lambda number, order: heard.append((number, order)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes nobody")
+def test_only_root_orders(tmp_path: Path) -> None:
+    heard: list[Command] = []
+
+    async def talk(of: Control, path: Path) -> None:
+        for folder in (path.parent, *path.parents):
+            if folder.stat().st_uid == 0 and folder != folder.parent:
+                folder.chmod(folder.stat().st_mode | 0o011)
+        path.chmod(0o666)
+        ask = f"""import socket
+channel = socket.socket(socket.AF_UNIX)
+channel.connect({str(path)!r})
+channel.sendall(b'{{"do": "auto", "uplink": "cable"}}\\n')
+print(channel.makefile().read())
+"""
+        argv = ("setpriv", "--reuid=nobody", "--clear-groups", "python3", "-c", ask)
+        process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+        said, _ = await process.communicate()
+        assert b"only root may order something: try sudo" in said
+
+    serving(tmp_path, talk, lambda number, order: heard.append(order))
+    assert heard == []
