@@ -91,6 +91,7 @@ def render_state(
     hours: frozenset[str] = frozenset(),
     delegated: Prefixes = NONE,
     easing: Easing = EVENLY,
+    *,
     drained: frozenset[str] = frozenset(),
 ) -> str:
     """The nft commands that make `live` true, spread by `easing`, and the rules of `hours` count.

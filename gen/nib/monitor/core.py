@@ -247,15 +247,16 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     down = admin.down(world.orders)
     live = _carrying(world.plan, _usable(world), _without(world.live, down))
     world = replace(world, live=live, running=_running(world, live))
-    wanted = world.running, world.hours, world.upkeep.prefixes, world.easing, down
+    state = world.running, world.hours, world.upkeep.prefixes, world.easing
+    wanted = (*state, down)
     if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
         # Whoever changes the table all the time is answered, but not at any speed.
-        effects.append(LoadTable(render_state(world.plan, *wanted)))
+        effects.append(LoadTable(render_state(world.plan, *state, drained=down)))
         world = replace(world, sent=wanted, table_gone=False, retry_at=at_s + RETRY_S)
     elif wanted != world.sent:
-        effects.append(LoadState(render_state(world.plan, *wanted)))
+        effects.append(LoadState(render_state(world.plan, *state, drained=down)))
         world = replace(world, sent=wanted)
     # behind the flip: what is forgotten before it would be chosen as before
     gone = before.get(6, frozenset()) - world.running.get(6, frozenset())

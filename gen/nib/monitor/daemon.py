@@ -96,7 +96,7 @@ class Daemon:
         self._plan = of
         self._plan_file = plan_file
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._effects: asyncio.Queue[Deed] = asyncio.Queue()
+        self._effects: asyncio.Queue[Deed | Answer] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._control = Control(self._ordered)
         self._stop = asyncio.Event()
