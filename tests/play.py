@@ -11,6 +11,8 @@
     1.0 left rule 30999            by a monitor that had another plan
     1.0 clock Fri 17:59            what the router's clock shows
     1.0 networkd                   puts its own routes and rules back
+    1.0 order down cable for 60    also: up, auto; then force, persist
+    1.0 reboot                     of the router: only what was persisted is kept
     1.0 touched                    somebody changed nib's nft table
     1.0 nft refuses                until it accepts; likewise netlink
     1.0 restart                    of the monitor
@@ -25,10 +27,11 @@ from dataclasses import replace
 
 from nib.families import Family
 from nib.hours import minute_of_week
-from nib.monitor import core
+from nib.monitor import admin, core
 from nib.monitor.events import (
     AddDefault,
     AddRule,
+    Answer,
     Clock,
     Default,
     Device,
@@ -37,10 +40,12 @@ from nib.monitor.events import (
     Facts,
     Failed,
     Judged,
+    Keep,
     LoadState,
     LoadTable,
     Looked,
     NextHop,
+    Ordered,
     PresentRule,
     Publish,
     RemoveDefault,
@@ -53,6 +58,7 @@ from nib.monitor.events import (
 )
 from nib.plan import Plan, Priority, Rule, Table
 from nib.status import Status
+from nib.stream import Command
 
 ECHO_S = 0.02
 MAIN = Table(254)
@@ -169,11 +175,12 @@ class Play:
         self.refusing: set[str] = set()
         self.minute = 0
         self.published: Status | None = before
+        self.kept: admin.Orders = {}
         self._line = ""
         self._begin()
 
     def _begin(self) -> None:
-        self.world = core.begin(self.plan, self.now_s, self.published, self.minute)
+        self.world = core.begin(self.plan, self.now_s, self.published, self.minute, self.kept)
         self.queue = [Looked(self.now_s, self.kernel.facts())]
 
     def act(self, script: str) -> str:
@@ -222,12 +229,14 @@ class Play:
             if effect.line == self._line:
                 return
             self._line = effect.line
+        if isinstance(effect, Keep):
+            self.kept = dict(effect.orders)
         self.lines.append(f"{round(at_s, 2):g} {text}")
         match effect:
             case LoadState() | LoadTable():
                 refused = "nft" in self.refusing
-            case Publish() | Say() | Watch():
-                refused = False
+            case Publish() | Say() | Watch() | Keep() | Answer():
+                return
             case _:
                 refused = "netlink" in self.refusing
         if refused:
@@ -244,8 +253,35 @@ class Play:
         self.minute = minute_of_week(days.index(day), hour, minute)
         self.later(Clock(self.now_s, self.minute))
 
+    def monitor(self, words: list[str]) -> bool:
+        """What is done to the monitor alone."""
+        match words:
+            case ["order", verb, name, *how]:
+                self.order(verb, name, how)
+            case ["restart"]:
+                self._begin()
+            case ["reboot"]:
+                self.published = None
+                self._begin()
+            case _:
+                return False
+        return True
+
+    def order(self, verb: str, name: str, how: list[str]) -> None:
+        for_s = float(how[how.index("for") + 1]) if "for" in how else None
+        command = Command(
+            verb,  # type: ignore[arg-type]
+            name,
+            for_s,
+            force="force" in how,
+            persist="persist" in how,
+        )
+        self.later(Ordered(self.now_s, 1, command))
+
     def happen(self, what: str) -> None:
         at_s, kernel = self.now_s, self.kernel
+        if what == "end" or self.monitor(what.split()):
+            return
         match what.split():
             case [name, *ipv6, ("." | "!") as heard]:
                 self.later(Judged(at_s, name, 6 if ipv6 else 4, heard == ".", at_s))
@@ -293,11 +329,6 @@ class Play:
                 self.refusing.add(whom)
             case [whom, "accepts"]:
                 self.refusing.remove(whom)
-            case ["restart"]:
-                self._begin()
-                return
-            case ["end"]:
-                return
             case _:
                 raise AssertionError(f"what is {what!r}?")
         self.later(Looked(at_s, kernel.facts()))
@@ -323,6 +354,10 @@ def written(effect: Effect, plan: Plan) -> str:
             return f"remove {_rule(rule)}"
         case Publish(_, line):
             return f"publish {line}"
+        case Keep(orders):
+            return f"keep {', '.join(f'{name} {one.state}' for name, one in orders) or 'nothing'}"
+        case Answer(_, refusal):
+            return f"answer {refusal or 'done'}"
         case Say(text, warning, outage):
             of = f" ({outage})" if outage else ""
             return f"{'warn' if warning else 'say'} {text}{of}"
@@ -343,12 +378,21 @@ def _state(text: str) -> str:
 
 
 def _family_state(text: str, family: Family) -> str:
-    (restore,) = re.findall(f"add element inet nib restore{family} (.*)", text)
-    alive = " ".join(re.findall(r"goto use_(\w+)", restore)) or "nobody"
+    if f"flush map inet nib balance_default{family}\n" in text.replace(
+        f"flush map inet nib balance_default{family}\nadd", ""
+    ):
+        return f"alive {_alive(text, family)}; new nobody"
     (balance,) = re.findall(rf"add element inet nib balance_default{family} \{{ (.*) \}}", text)
     ranges = re.findall(r"(\d+)(?:-(\d+))? : goto new_(\w+)", balance)
     shares = [(name, round(100 * (int(e or s) - int(s) + 1) / 65536)) for s, e, name in ranges]
-    return f"alive {alive}; new " + " ".join(f"{name} {share}%" for name, share in shares)
+    return f"alive {_alive(text, family)}; new " + " ".join(
+        f"{name} {share}%" for name, share in shares
+    )
+
+
+def _alive(text: str, family: Family) -> str:
+    (restore,) = re.findall(f"add element inet nib restore{family} (.*)", text)
+    return " ".join(re.findall(r"goto use_(\w+)", restore)) or "nobody"
 
 
 def _rule(rule: Rule) -> str:

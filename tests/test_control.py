@@ -11,14 +11,17 @@ import pytest
 
 from nib.monitor import control
 from nib.monitor.control import BACKLOG, CLIENTS, LINE_LIMIT, Control
+from nib.monitor.events import Answer
 from nib.monitor.notify import passed_socket
-from nib.stream import Notice, Snapshot
+from nib.stream import Command, Notice, Snapshot
 from test_stream import BOTH
 
 Talk = Callable[[Control, Path], Awaitable[None]]
 
 
-def serving(folder: Path, talk: Talk) -> None:
+def serving(
+    folder: Path, talk: Talk, ordered: Callable[[int, Command], None] = lambda number, order: None
+) -> None:
     """Run `talk` beside a control that listens on a socket as systemd makes one."""
 
     async def run() -> None:
@@ -27,7 +30,7 @@ def serving(folder: Path, talk: Talk) -> None:
         listening.bind(str(path))
         listening.listen()
         listening.setblocking(False)
-        of = Control()
+        of = Control(ordered)
         task = asyncio.create_task(of.serve(listening))
         async with asyncio.timeout(30):
             await talk(of, path)
@@ -135,7 +138,11 @@ def test_a_request_may_come_in_pieces(tmp_path: Path) -> None:
     "text, reason",
     [
         ("hello\n", "a request is one line of JSON"),
-        ('{"do": "reboot"}\n', 'a request is {"do": "status"} or {"do": "watch"}'),
+        (
+            '{"do": "reboot"}\n',
+            'a request is {"do": "status"} or {"do": "watch"}; '
+            'an order is {"do": "down", "uplink": NAME}, likewise up and auto',
+        ),
         ("x" * (LINE_LIMIT + 1), f"a request has at most {LINE_LIMIT} bytes"),
     ],
     ids=["text", "order", "long"],
@@ -255,3 +262,25 @@ def test_a_socket_for_another_process_is_not_taken(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
     assert passed_socket() is None
+
+
+def test_an_order_is_answered_when_it_is_done(tmp_path: Path) -> None:
+    heard: list[tuple[int, Command]] = []
+
+    async def talk(of: Control, path: Path) -> None:
+        of.tell(1.0, Snapshot(BOTH))
+        done, refused, gone = [await Client.connect(path) for _ in range(3)]
+        for number, client in enumerate((done, refused, gone), start=1):
+            client.ask('{"do": "down", "uplink": "cable", "for_s": 60}\n')
+            while len(heard) < number:
+                await asyncio.sleep(0.01)
+        assert heard == [(n, Command("down", "cable", 60)) for n in (1, 2, 3)]
+        gone.close()
+        await asyncio.sleep(0.01)
+        for number, refusal in ((1, None), (2, "it is the last"), (3, None)):
+            of.answer(Answer(number, refusal))
+        assert [line["kind"] for line in await done.rest()] == ["status"]
+        assert await refused.ended() == "it is the last"
+        done.close()
+
+    serving(tmp_path, talk, lambda number, order: heard.append((number, order)))

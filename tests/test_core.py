@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samples
-from nib.monitor import core
+from nib.monitor import admin, core
 from nib.monitor.core import PUBLISH_S, REPEAT_S
 from nib.monitor.events import Facts, LoadState, LoadTable, Looked, Publish, Say, Woke
 from nib.state import carriers, render_state
@@ -88,6 +88,11 @@ HAPPENINGS = st.sampled_from(
         "removed rule 30000",
         "networkd",
         "touched",
+        *(f"order {verb} cable for 3" for verb in ("down", "up")),
+        *(f"order down {name}" for name in ("dsl", "lte")),
+        "order down cable force",
+        "order auto cable",
+        "order auto dsl",
         "restart",
         "end",
     ]
@@ -139,6 +144,8 @@ def test_what_is_loaded_depends_on_what_is_true_and_not_on_how_it_came(
     for number in (1, 2, 3):
         of.act(f"{of.now_s!r} wan{number} gets carrier\n{of.now_s!r} wan{number} gets address")
     of.act(f"{of.now_s!r} networkd\n{of.now_s + 2!r} end")
+    for name in order:
+        of.act(f"{of.now_s!r} order auto {name}")
     for _ in range(3):
         for name in order:
             of.act(f"{of.now_s + 0.1!r} {name} {'.' if name in alive else '!'}")
@@ -146,6 +153,19 @@ def test_what_is_loaded_depends_on_what_is_true_and_not_on_how_it_came(
     if carriers(of.plan.policies[0], frozenset(alive)):
         texts = [effect.text for _, effect in of.done if isinstance(effect, LoadState | LoadTable)]
         assert texts[-1] == render_state(of.plan, {4: frozenset(alive)})
+
+
+@given(HISTORIES)
+def test_who_is_down_by_order_is_given_nothing(history: list[tuple[float, str]]) -> None:
+    of = lived(history)
+    of.act(f"{of.now_s + 1!r} end")
+    texts = [effect.text for _, effect in of.done if isinstance(effect, LoadState | LoadTable)]
+    spread = [line for line in texts[-1].splitlines() if "add element inet nib balance_" in line]
+    given_some = {
+        name for name in of.world.orders if any(f"new_{name} " in f"{s} " for s in spread)
+    }
+    assert given_some.isdisjoint(admin.down(of.world.orders))
+    assert {4: of.world.live[4] & admin.down(of.world.orders)} == {4: frozenset()}
 
 
 @given(st.data())

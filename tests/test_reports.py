@@ -9,8 +9,9 @@ from nib.monitor import core, reports
 from nib.monitor.events import (
     AddDefault,
     AddRule,
+    Deed,
     Default,
-    Effect,
+    Keep,
     LoadTable,
     Publish,
     RemoveDefault,
@@ -261,8 +262,9 @@ DEFAULT = Default(4, Table(254), "wan1", "192.0.2.1", 1001, ours=True)
         (RemoveDefault(DEFAULT), "the default route by wan1 was not taken back: no"),
         (AddRule(PLAN.rules[0]), "the ip rule 30000 was not put back: no"),
         (RemoveRule(PLAN.rules[0]), "the ip rule 30000 was not taken back: no"),
+        (Keep(()), "orders are not kept across a reboot: no"),
         (Publish(told("1 end"), ""), "status.json was not written: no"),
     ],
 )
-def test_complaints(effect: Effect, expected: str) -> None:
+def test_complaints(effect: Deed, expected: str) -> None:
     assert reports.complaint(effect, "no") == expected

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab.errors import LabError, eventually
+from lab.traffic import How, connections, flow
 from nib_lab import FAST, HOME, NibLab, Routers
 
 pytestmark = pytest.mark.lab
@@ -123,3 +124,90 @@ def test_a_stuck_reader_delays_nothing(routers: Routers) -> None:
     samples = watch.lines("sample")
     gaps = [b["at_s"] - a["at_s"] for a, b in pairwise(samples)]
     assert max(gaps) < 0.5
+
+
+def admin(lab: NibLab, name: str = "cable") -> dict[str, Any]:
+    """What is ordered of an uplink."""
+    said = json.loads(lab.router.run("nib status --json; true"))
+    (found,) = [uplink["admin"] for uplink in said["uplinks"] if uplink["name"] == name]
+    return dict(found)
+
+
+def new_flows(lab: NibLab, count: int = 60) -> dict[str, int]:
+    """By which providers so many new connections of the lan leave."""
+    return {name: n for name, n in lab.by_isp(connections(lab.lans[0], count)).items() if n}
+
+
+def test_down_by_hand_drains(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    watch = Watch(lab, "watch", "nib watch")
+    flows = [flow(lab.lans[0], "tcp") for _ in range(12)]
+    said = lab.router.run("nib down cable")
+    assert "up, down by hand" in said and "; down by hand since" in said
+    assert new_flows(lab) == {"isp2": 60}
+    assert set(connections(lab.router, 20)) == {lab.isps[1].public}
+    # a program that is bound to the uplink still uses it: to see whether it is well
+    assert set(connections(lab.router, 5, how=How(device="wan1"))) == {lab.isps[0].public}
+    time.sleep(1)
+    records = [recording.stop() for recording in flows]
+    ways = {way for record in records for way in record.seen}
+    assert ways == {lab.isps[0].public, lab.isps[1].public}
+    assert all(len(record.seen) == 1 and not record.gaps_over(0.5) for record in records)
+    assert lab.router.attempt("nib status").code == 0
+    eventually(lambda: "cable is down by hand: it takes no new flows (says root)" in watch.out())
+    assert "new flows of IPv4: cable 75%, dsl 25% -> dsl 100%\n" in watch.out()
+
+    with pytest.raises(LabError, match="dsl is the last uplink that carries IPv4"):
+        lab.router.run("nib down dsl")
+    with pytest.raises(LabError, match="there is no uplink kable: there are cable, dsl"):
+        lab.router.run("nib down kable")
+    lab.router.run("systemctl restart nib-monitor; systemctl reload nib-nftables")
+    assert new_flows(lab) == {"isp2": 60}
+    lab.router.run("nib apply --yes")
+    assert new_flows(lab) == {"isp2": 60}
+    lab.router.run("nib auto cable")
+    assert set(new_flows(lab)) == {"isp1", "isp2"}
+    assert admin(lab)["state"] == "auto"
+
+
+def test_down_by_hand_for_a_while_and_across_a_reboot(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    lab.router.run("nib down cable --for 3s")
+    assert new_flows(lab) == {"isp2": 60}
+    eventually(lambda: admin(lab)["state"] == "auto", 6)
+    assert set(new_flows(lab)) == {"isp1", "isp2"}
+    journal = lab.router.run("journalctl -u nib-monitor -o cat")
+    assert "cable is left to its probes again: the time of the order is over" in journal
+
+    lab.router.run("nib up dsl; nib down cable --persist --for 1h")
+    lab.router.reboot()
+    lab.until(within=20, cable="up", dsl="up")
+    assert (admin(lab)["state"], admin(lab, "dsl")["state"]) == ("down", "auto")
+    assert 3400 < admin(lab)["until_s"] - time.monotonic() < 3600
+    assert new_flows(lab) == {"isp2": 60}
+    lab.router.run("nib auto cable")
+    assert "cable" not in lab.router.read("/var/lib/nib-monitor/orders.json")
+
+
+def test_up_by_hand_but_not_without_a_carrier(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    lab.isps[0].fail("icmp type echo-request")
+    lab.until(cable="down")
+    assert new_flows(lab) == {"isp2": 60}
+    lab.router.run("nib up cable")
+    assert set(new_flows(lab)) == {"isp1", "isp2"}
+    assert lab.router.attempt("nib status").code == 1
+    lab.isps[0].unplug()
+    eventually(lambda: new_flows(lab) == {"isp2": 60})
+
+
+def test_only_root_orders(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    member = "setpriv --reuid=nobody --regid=nogroup --groups=nib"
+    with pytest.raises(LabError, match="only root may order something: try sudo"):
+        lab.router.run(f"{member} nib down cable")
+    assert admin(lab)["state"] == "auto"

@@ -161,3 +161,28 @@ def test_the_socket_unit_makes_what_is_asked() -> None:
     unit = str(samples.files()["systemd/system/nib-monitor.socket"])
     assert f"ListenStream={stream.SOCKET}\n" in unit
     assert f"SocketGroup={stream.GROUP}\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('{"do": "down"}', 'an order needs an "uplink"'),
+        ('{"do": "down", "uplink": 7}', 'an order needs an "uplink"'),
+        ('{"do": "down", "uplink": "cable", "force": 1}', "force and persist true or false"),
+        ('{"do": "down", "uplink": "cable", "for_s": NaN}', "for_s is more than 0"),
+        ('{"do": "up", "uplink": "cable", "for_s": 0}', "for_s is more than 0"),
+        ('{"do": "auto", "uplink": "cable", "for_s": 5}', "auto is for ever"),
+        ('{"do": "up", "uplink": "cable", "who": "a\\nb"}', "who is a name"),
+    ],
+)
+def test_no_order(line: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r".") as problem:
+        stream.request_from_json(line.encode())
+    assert sentence in str(problem.value)
+
+
+def test_an_order() -> None:
+    order = stream.Command("down", "cable", 60.0, force=True, persist=True, who="anna")
+    assert stream.request_from_json(stream.request_to_json(order).encode()) == order
+    short = b'{"do": "up", "uplink": "cable"}'
+    assert stream.request_from_json(short) == stream.Command("up", "cable")

@@ -77,7 +77,12 @@ def apply(config: Config, *, yes: bool) -> int:
         status = _status()
         now = time.localtime()
         minute = minute_of_week(now.tm_wday, now.tm_hour, now.tm_min)
-        state = render_state(plan, steps.carried_over(plan, status), counting(plan, minute))
+        state = render_state(
+            plan,
+            steps.carried_over(plan, status),
+            counting(plan, minute),
+            drained=steps.drained(status),
+        )
         remake = try_out(changes, state)
         if differ and not yes and not _confirmed(len(differ)):
             host.say("nothing was changed")

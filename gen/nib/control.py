@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from nib.host import Refused, reason
-from nib.stream import GROUP, SOCKET, Request, request_to_json
+from nib.stream import GROUP, SOCKET, Command, Request, request_to_json
 
 
 class Away(Refused):
@@ -16,7 +16,7 @@ PATIENCE_S = 30.0
 """A monitor that lives says something at least every two seconds."""
 
 
-def ask(request: Request) -> Iterator[str]:
+def ask(request: Request | Command) -> Iterator[str]:
     """The lines that the monitor answers, until it hangs up, which also its restart does.
 
     Raises Away if it is not there, Refused if it is not for us.

@@ -94,7 +94,7 @@ def _live(plan: Plan, status: Status) -> Live:
         (uplink.name, family.family)
         for uplink in status.uplinks
         for family in uplink.families
-        if family.health in ("down", "absent")
+        if not uplink.may_carry(family)
     }
     return {
         family: frozenset(name for name in names if (name, family) not in out)

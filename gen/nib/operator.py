@@ -8,10 +8,10 @@ from pathlib import Path
 
 from nib import __version__, host
 from nib.control import Away, ask
-from nib.host import DIFFERS, FINE, Refused
+from nib.host import DIFFERS, FINE, Refused, clock
 from nib.oracle.values import PROTOCOLS
 from nib.status import STATUS_FILE, from_json
-from nib.stream import SOCKET, Ended, Request, Snapshot
+from nib.stream import SOCKET, Command, Ended, Request, Snapshot
 from nib.stream import from_json as told_from_json
 
 PROGRAM = "nib"
@@ -115,7 +115,28 @@ def _parser() -> argparse.ArgumentParser:
     watch.description = WATCH
     watch.add_argument("--json", action="store_true", help="the event stream itself")
     watch.set_defaults(run=_watch)
+    _add_orders(commands)
     return parser
+
+
+def _add_orders(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from nib import orders  # noqa: PLC0415
+
+    down = commands.add_parser("down", help="give an uplink no new connections")
+    down.description = orders.DOWN
+    down.add_argument("--force", action="store_true", help="even the last one that carries")
+    up = commands.add_parser("up", help="give an uplink some, whatever its probes say")
+    up.description = orders.UP
+    auto = commands.add_parser("auto", help="let its probes decide again")
+    auto.description = orders.AUTO
+    for name, parser in (("down", down), ("up", up), ("auto", auto)):
+        parser.add_argument("uplink", metavar="UPLINK", help="its name in balance.yaml")
+        parser.set_defaults(run=_order, do=name, for_s=None, force=False, persist=False)
+    for parser in (down, up):
+        for_help = "then auto again; a number and s, m, h or d, like 2h"
+        parser.add_argument("--for", metavar="TIME", dest="for_s", type=orders.span, help=for_help)
+        persist_help = "also after a reboot; without it the boot ends the order"
+        parser.add_argument("--persist", action="store_true", help=persist_help)
 
 
 def _run() -> int:
@@ -176,12 +197,27 @@ def _status(arguments: argparse.Namespace) -> int:
     except (ValueError, RecursionError) as problem:
         raise Refused(f"{STATUS_FILE}: {problem}\n  try: systemctl restart nib-monitor") from None
     now_s = time.monotonic()
-    sys.stdout.write(text if arguments.json else status_report(status, now_s, _clock))
+    sys.stdout.write(text if arguments.json else status_report(status, now_s, clock))
     sys.stdout.flush()
     if warning := stale(status, now_s):
         host.say(f"{PROGRAM}: {warning}")
         return DIFFERS
     return DIFFERS if is_down(status) else FINE
+
+
+def _order(arguments: argparse.Namespace) -> int:
+    from nib.orders import order, who  # noqa: PLC0415
+
+    return order(
+        Command(
+            arguments.do,
+            arguments.uplink,
+            for_s=arguments.for_s,
+            force=arguments.force,
+            persist=arguments.persist,
+            who=who(),
+        )
+    )
 
 
 def _watch(arguments: argparse.Namespace) -> int:
@@ -215,15 +251,8 @@ def _told(*, as_json: bool) -> Iterator[str]:
             yield line
         elif isinstance(told.item, Snapshot) and not greeted:
             greeted = True
-            yield status_report(told.item.status, time.monotonic(), _clock)
+            yield status_report(told.item.status, time.monotonic(), clock)
         else:
-            yield told_line(told, _clock(time.time() - told.time_s))
+            yield told_line(told, clock(time.time() - told.time_s))
         if isinstance(told.item, Ended):
             raise Refused(f"nib-monitor ended this: {told.item.reason}")
-
-
-def _clock(ago_s: float) -> str:
-    """Local time so many seconds ago; with its date if that was not today."""
-    then, now = time.localtime(time.time() - ago_s), time.localtime()
-    same_day = (then.tm_year, then.tm_yday) == (now.tm_year, now.tm_yday)
-    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M", then)

@@ -91,10 +91,13 @@ def render_state(
     hours: frozenset[str] = frozenset(),
     delegated: Prefixes = NONE,
     easing: Easing = EVENLY,
+    *,
+    drained: frozenset[str] = frozenset(),
 ) -> str:
     """The nft commands that make `live` true, spread by `easing`, and the rules of `hours` count.
 
-    `delegated` are the networks that uplinks have now.
+    `delegated` are the networks that uplinks have now.  Who is `drained` keeps the flows that it
+    has, while it is alive, and those of programs that are bound to it, but is given no new ones.
 
     Of a policy none of whose uplinks is alive: the map is empty, and what stands behind it in the
     policy's chain decides; or, where there is nothing better, it is spread as if all were alive.
@@ -124,9 +127,10 @@ def render_state(
             ],
         )
         for policy in plan.policies:
-            shares = carriers(policy, alive)
+            shares = carriers(policy, alive - drained)
             if policy.when_down == "stay":
-                shares = shares or carriers(policy, frozenset(u.name for u in members))
+                anyone = frozenset(uplink.name for uplink in members) - drained
+                shares = shares or carriers(policy, anyone)
             to = {share.uplink: _entrance(policy, share.uplink, family) for share in shares}
             lines += _refill(
                 f"balance_{policy.name}{family}",

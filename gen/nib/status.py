@@ -46,6 +46,25 @@ class FamilyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Admin:
+    """What the operator ordered of an uplink, whatever is believed of it.
+
+    `down`: it takes no new flows; `up`: it takes some while its link carries; `auto`: its probes
+    decide.  `since_s` and `until_s` are CLOCK_MONOTONIC, None: for ever; `who` ordered it;
+    `persist`: also after a reboot.
+    """
+
+    state: Literal["auto", "up", "down"]
+    since_s: float | None = None
+    until_s: float | None = None
+    who: str | None = None
+    persist: bool = False
+
+
+AUTO = Admin("auto")
+
+
+@dataclass(frozen=True, slots=True)
 class UplinkStatus:
     """An uplink as the monitor sees it."""
 
@@ -54,6 +73,13 @@ class UplinkStatus:
     weight: int
     tier: int
     families: tuple[FamilyStatus, ...]
+    admin: Admin = AUTO
+
+    def may_carry(self, family: FamilyStatus) -> bool:
+        """Whether new flows may be given to one family of it."""
+        if family.health == "absent" or self.admin.state == "down":
+            return False
+        return family.health != "down" or self.admin.state == "up"
 
 
 @dataclass(frozen=True, slots=True)

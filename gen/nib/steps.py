@@ -165,13 +165,14 @@ def dropped_marks(old: Plan | None, new: Plan) -> tuple[Mark, ...]:
 def carried_over(plan: Plan, status: Status | None) -> Live:
     """Who is alive in the new plan, by what is known of the old one.
 
-    An uplink that is down stays down if it is still the same device; new ones count as alive.
+    An uplink that is down stays down if it is still the same device; new ones count as alive, and
+    so does who is up by hand.
     """
     down = {
         (uplink.name, uplink.device, family.family)
         for uplink in (status.uplinks if status else ())
         for family in uplink.families
-        if family.health == "down"
+        if family.health == "down" and uplink.admin.state != "up"
     }
     return {
         family: frozenset(
@@ -179,3 +180,10 @@ def carried_over(plan: Plan, status: Status | None) -> Live:
         )
         for family, names in everything(plan).items()
     }
+
+
+def drained(status: Status | None) -> frozenset[str]:
+    """Who is given no new flows, by order."""
+    return frozenset(
+        uplink.name for uplink in (status.uplinks if status else ()) if uplink.admin.state == "down"
+    )

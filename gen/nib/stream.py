@@ -5,8 +5,9 @@ seconds of the epoch) and the fields of its kind.  Readers ignore fields that th
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from nib import codec
 from nib.families import Family
@@ -152,18 +153,64 @@ class Request:
     do: Literal["status", "watch"]
 
 
-def request_to_json(request: Request) -> str:
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`down`: no new flows for an uplink; `up`: whatever probes say; `auto`: they decide again.
+
+    For `for_s` seconds, None: for ever; `persist`: also after a reboot.  `force`: even if nobody
+    carries new flows then.  `who` orders it, for the journal.  It is answered when it is done: by
+    one line with the status, or by `ended` with the reason.
+    """
+
+    do: Literal["down", "up", "auto"]
+    uplink: str
+    for_s: float | None = None
+    force: bool = False
+    persist: bool = False
+    who: str = "root"
+
+
+LONGEST_S = 10 * 365 * 86400
+
+_COMMAND = asdict(Command("auto", ""))
+_WHO = re.compile(r"[\w.@\\-]{1,64}")
+
+
+def request_to_json(request: Request | Command) -> str:
     """One line, with its end."""
     return json.dumps(asdict(request)) + "\n"
 
 
-def request_from_json(line: bytes) -> Request:
+def request_from_json(line: bytes) -> Request | Command:
     """Read a request.  Raises ValueError with a sentence for whoever sent it."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
         raise ValueError("a request is one line of JSON") from None
+    if isinstance(data, dict) and data.get("do") in ("down", "up", "auto"):
+        return _command(data)
     try:
         return codec.decode(Request, data)
     except ValueError:
-        raise ValueError('a request is {"do": "status"} or {"do": "watch"}') from None
+        raise ValueError(
+            'a request is {"do": "status"} or {"do": "watch"}; '
+            'an order is {"do": "down", "uplink": NAME}, likewise up and auto'
+        ) from None
+
+
+def _command(data: dict[str, Any]) -> Command:
+    if not isinstance(data.get("uplink"), str):
+        raise ValueError('an order needs an "uplink"')
+    try:
+        command = codec.decode(Command, _COMMAND | data)
+    except ValueError:
+        raise ValueError(
+            "of an order for_s is a number, force and persist true or false, who a text"
+        ) from None
+    if command.for_s is not None and not 0 < command.for_s <= LONGEST_S:
+        raise ValueError(f"for_s is more than 0 and at most {LONGEST_S}, ten years")
+    if command.do == "auto" and (command.for_s is not None or command.persist):
+        raise ValueError("auto is for ever: it knows no for_s, and no persist")
+    if not _WHO.fullmatch(command.who):
+        raise ValueError("who is a name: letters, digits and .@-_")
+    return command

@@ -6,11 +6,16 @@ Nothing here waits for anybody.  Who does not read what he is told is told no mo
 
 import asyncio
 import socket
+import struct
 import time
+from collections.abc import Callable
+from itertools import count
 from typing import Any
 
+from nib.monitor.events import Answer
 from nib.status import Status
 from nib.stream import (
+    Command,
     Ended,
     Item,
     Request,
@@ -28,9 +33,15 @@ LINGER_S = 5.0  # for a last line to a reader that is slow
 
 
 class Control:
-    """Answers on a listening socket, and passes on to all who watch."""
+    """Answers on a listening socket, and passes on to all who watch.
 
-    def __init__(self) -> None:
+    `ordered` takes what root orders, and the number that it is to be answered under.
+    """
+
+    def __init__(self, ordered: Callable[[int, Command], None]) -> None:
+        self._ordered = ordered
+        self._numbers = count(1)
+        self._askers: dict[int, _Client] = {}
         self._clients: set[_Client] = set()
         self._status: Status | None = None
 
@@ -56,6 +67,21 @@ class Control:
             line = _line(at_s, item)
             for client in watching:
                 client.send(line)
+
+    def order(self, client: "_Client", command: Command) -> None:
+        """Pass an order on; it is answered when it is done."""
+        number = next(self._numbers)
+        self._askers[number] = client
+        self._ordered(number, command)
+
+    def answer(self, answer: Answer) -> None:
+        """An order is done: the status after it; or why not."""
+        client = self._askers.pop(answer.asker)
+        if answer.refusal is None:
+            client.send(self.snapshot())
+            client.close()
+        else:
+            client.end(answer.refusal)
 
     def welcome(self, client: "_Client") -> bool:
         """Is there room for one more?"""
@@ -86,9 +112,9 @@ class _Client(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport = transport
         self._transport.set_write_buffer_limits(high=BACKLOG)
-        self._impatience = loop.call_later(ASK_WITHIN_S, self._end, "nothing was asked")
+        self._impatience = loop.call_later(ASK_WITHIN_S, self.end, "nothing was asked")
         if not self._control.welcome(self):
-            self._end(f"there are {CLIENTS} connections already")
+            self.end(f"there are {CLIENTS} connections already")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._control.forget(self)
@@ -100,18 +126,18 @@ class _Client(asyncio.Protocol):
         self._heard += data
         line, end, _ = self._heard.partition(b"\n")
         if len(line) > LINE_LIMIT:
-            self._end(f"a request has at most {LINE_LIMIT} bytes")
+            self.end(f"a request has at most {LINE_LIMIT} bytes")
         elif end:
             try:
                 request = request_from_json(bytes(line))
             except ValueError as problem:
-                self._end(str(problem))
+                self.end(str(problem))
             else:
                 self._do(request)
 
     def pause_writing(self) -> None:
         """The backlog is full."""
-        self._end("this reader is too slow: it missed what followed")
+        self.end("this reader is too slow: it missed what followed")
 
     def send(self, line: str) -> None:
         """Pass a line on, or keep it until there is room."""
@@ -122,23 +148,39 @@ class _Client(asyncio.Protocol):
         """Hang up without a word."""
         self._transport.abort()
 
-    def _do(self, request: Request) -> None:
+    def _do(self, request: Request | Command) -> None:
         self._asked = True
         self._impatience.cancel()
+        if isinstance(request, Command):
+            if self._uid() == 0:
+                self._control.order(self, request)
+            else:
+                self.end("only root may order something: try sudo")
+            return
         self.send(self._control.snapshot())
         match request.do:
             case "watch":
                 self.watches = True
             case "status":
-                self._close()
+                self.close()
 
-    def _end(self, reason: str) -> None:
+    def _uid(self) -> int:
+        """Who connected, as the kernel says."""
+        channel = self._transport.get_extra_info("socket")
+        size = struct.calcsize("3i")
+        _, uid, _ = struct.unpack(
+            "3i", channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        )
+        assert isinstance(uid, int)
+        return uid
+
+    def end(self, reason: str) -> None:
         """Say why, and hang up."""
         self._asked = True
         self.send(_line(asyncio.get_running_loop().time(), Ended(reason)))
-        self._close()
+        self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Hang up: at once, or when what waits has been read, or soon."""
         if not self._transport.is_closing():
             self._transport.close()

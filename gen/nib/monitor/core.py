@@ -6,11 +6,13 @@ difference to what is true is asked for.  A failed effect is an event, and leads
 
 from collections.abc import Iterable
 from dataclasses import replace
+from types import MappingProxyType
 
 from nib.families import Family
-from nib.monitor import prefixes, reports, upkeep
+from nib.monitor import admin, prefixes, reports, upkeep
 from nib.monitor.events import (
     Announce,
+    Answer,
     Clock,
     Effect,
     Event,
@@ -18,9 +20,11 @@ from nib.monitor.events import (
     Failed,
     ForgetFlows,
     Judged,
+    Keep,
     LoadState,
     LoadTable,
     Looked,
+    Ordered,
     Publish,
     Say,
     Silenced,
@@ -41,15 +45,25 @@ RETRY_S = 1.0  # at least this long between two loads of the whole table
 PUBLISH_S = 2.0  # how old the measurements in status.json may be
 REPEAT_S = 60.0  # before the journal hears the same complaint again
 
+EARLY = "nib-monitor has only just started: try again in a moment"
+
+NO_ORDERS: admin.Orders = MappingProxyType({})
+
 # A changing lease takes the address away for a moment; the kernel itself leads the flows around.
 ADDRESS_GRACE_S = 1.0
 
 
-def begin(plan: Plan, at_s: float, before: Status | None, minute: int = 0) -> World:
+def begin(
+    plan: Plan,
+    at_s: float,
+    before: Status | None,
+    minute: int = 0,
+    kept: admin.Orders = NO_ORDERS,
+) -> World:
     """The world at start: as the last monitor left it, if there was one, else all unknown.
 
     What it knew of an uplink that has another device now says nothing.  `minute` is that of the
-    week.
+    week, `kept` are the orders that outlive a reboot.
     """
     devices = {uplink.name: uplink.device for uplink in plan.uplinks}
     known = {
@@ -71,12 +85,17 @@ def begin(plan: Plan, at_s: float, before: Status | None, minute: int = 0) -> Wo
         for family, names in everyone.items()
         for name in sorted(names)
     }
+    orders = admin.before(plan, before, kept)
     alive = {
-        family: frozenset(name for name in names if states[(name, family)].state != "down")
+        family: frozenset(
+            name
+            for name in names
+            if admin.takes(orders, name, well=states[(name, family)].state != "down")
+        )
         for family, names in everyone.items()
     }
-    live = _carrying(plan, alive, _last(plan, before))
-    return World(plan, states, live, counting(plan, minute))
+    live = _carrying(plan, alive, _without(_last(plan, before), admin.down(orders)))
+    return World(plan, states, live, orders, live, counting(plan, minute))
 
 
 def _last(plan: Plan, before: Status | None) -> Live:
@@ -99,6 +118,9 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     """Take in one event; give the world after it and what must be done."""
     before = world
     at_s = event.at_s
+    answers: list[Effect] = []
+    orders, said = admin.expire(world.orders, at_s)
+    world = replace(world, orders=orders)
     match event:
         case Looked(_, facts):
             world = _look(world, facts, at_s)
@@ -123,19 +145,28 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
             world = replace(world, table_gone=True)
         case Clock(_, minute):
             world = replace(world, hours=counting(world.plan, minute))
+        case Ordered(_, asker, command):
+            refusal = admin.refusal(world.plan, command, _usable(world)) if world.facts else EARLY
+            answers = [Answer(asker, refusal)]
+            if refusal is None:
+                orders, heard = admin.obey(world.orders, event)
+                world, said = replace(world, orders=orders), [*said, heard]
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
             world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
         case Judged() | Tallied() | Woke() | Failed():
             pass
     if world.facts is None:
-        return world, ()
+        return world, tuple(answers)
     world = _cut(world, at_s)
     dull = isinstance(event, Judged | Tallied) and at_s < world.wake_at
     if dull and _states(world) == _states(before):
         return world, ()
-    world, said = _once(world, _said(before, world, event), at_s)
-    return _settle(world, at_s, said)
+    world, more = _once(world, _said(before, world, event), at_s)
+    world, effects = _settle(world, at_s, [*said, *more])
+    if (kept := admin.persistent(world.orders)) != admin.persistent(before.orders):
+        answers.insert(0, Keep(kept))
+    return world, (*effects, *answers)
 
 
 def _asks(world: World, key: Key) -> bool:
@@ -189,7 +220,7 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
-        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Woke():
+        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Ordered() | Woke():
             pass
     return said
 
@@ -207,25 +238,28 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     facts = world.facts
     assert facts
     effects = list(said)
-    waits: list[float] = []
+    waits = list(admin.ends(world.orders))
     world, more = _watch(*_discount(world))
     effects += more
     world, more = _ease(world, at_s, waits)
     effects += more
-    before = world.live
-    world = replace(world, live=_carrying(world.plan, _usable(world), world.live))
-    wanted = world.live, world.hours, world.upkeep.prefixes, world.easing
+    before = world.running
+    down = admin.down(world.orders)
+    live = _carrying(world.plan, _usable(world), _without(world.live, down))
+    world = replace(world, live=live, running=_running(world, live))
+    state = world.running, world.hours, world.upkeep.prefixes, world.easing
+    wanted = (*state, down)
     if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
         # Whoever changes the table all the time is answered, but not at any speed.
-        effects.append(LoadTable(render_state(world.plan, *wanted)))
+        effects.append(LoadTable(render_state(world.plan, *state, drained=down)))
         world = replace(world, sent=wanted, table_gone=False, retry_at=at_s + RETRY_S)
     elif wanted != world.sent:
-        effects.append(LoadState(render_state(world.plan, *wanted)))
+        effects.append(LoadState(render_state(world.plan, *state, drained=down)))
         world = replace(world, sent=wanted)
     # behind the flip: what is forgotten before it would be chosen as before
-    gone = before.get(6, frozenset()) - world.live.get(6, frozenset())
+    gone = before.get(6, frozenset()) - world.running.get(6, frozenset())
     effects += [ForgetFlows(6, one.name) for one in world.plan.prefixed if one.name in gone]
     announced = prefixes.announced(world.plan, world.live, world.upkeep.prefixes)
     if world.upkeep.prefixes and announced != world.announced:
@@ -312,15 +346,37 @@ def _ease(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Ef
 
 
 def _usable(world: World) -> Live:
-    """Not known to be dead, and with nothing in the way.  Who was not judged yet may carry."""
+    """Not known to be dead, and with nothing in the way.  Who was not judged yet may carry.
+
+    The operator's orders come before what is known, but not before what is in the way.
+    """
 
     def usable(key: Key) -> bool:
-        return world.healths[key].state != "down" and obstacle(world, key) is None
+        well = world.healths[key].state != "down"
+        return admin.takes(world.orders, key[0], well=well) and obstacle(world, key) is None
 
     return {
         family: frozenset(name for name in names if usable((name, family)))
         for family, names in everything(world.plan).items()
     }
+
+
+def _running(world: World, live: Live) -> Live:
+    """Who is down by order keeps its flows, as long as it is not dead."""
+
+    def well(key: Key) -> bool:
+        return world.healths[key].state != "down" and obstacle(world, key) is None
+
+    down = admin.down(world.orders)
+    return {
+        family: names
+        | {name for name in down if (name, family) in world.healths and well((name, family))}
+        for family, names in live.items()
+    }
+
+
+def _without(live: Live, names: frozenset[str]) -> Live:
+    return {family: alive - names for family, alive in live.items()}
 
 
 def _carrying(plan: Plan, usable: Live, last: Live) -> Live:

@@ -16,11 +16,12 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import __version__, plan, status
 from nib.hours import minute_of_week
-from nib.monitor import core, links
+from nib.monitor import admin, core, links
 from nib.monitor.announce import Announcer
 from nib.monitor.control import Control
-from nib.monitor.effects import EffectError, Effects
+from nib.monitor.effects import EffectError, Effects, orders_file
 from nib.monitor.events import (
+    Answer,
     Clock,
     Deed,
     Device,
@@ -29,6 +30,7 @@ from nib.monitor.events import (
     Failed,
     LoadTable,
     Looked,
+    Ordered,
     TableTouched,
     Watch,
     Woke,
@@ -39,6 +41,7 @@ from nib.monitor.tables import TableWatch
 from nib.monitor.telling import tell
 from nib.monitor.world import Key
 from nib.plan import Plan
+from nib.stream import Command
 
 log = logging.getLogger("nib-monitor")
 
@@ -93,9 +96,9 @@ class Daemon:
         self._plan = of
         self._plan_file = plan_file
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._effects: asyncio.Queue[Deed] = asyncio.Queue()
+        self._effects: asyncio.Queue[Deed | Answer] = asyncio.Queue()
         self._turn = asyncio.Lock()
-        self._control = Control()
+        self._control = Control(self._ordered)
         self._stop = asyncio.Event()
         self._gateways: Mapping[Key, tuple[str | None, Device]] = {}
 
@@ -150,7 +153,7 @@ class Daemon:
         """Events -> the core -> effects.  READY is said after the first look at the kernel."""
         loop = asyncio.get_running_loop()
         published = _last_status()
-        world = core.begin(self._plan, loop.time(), published, _minute())
+        world = core.begin(self._plan, loop.time(), published, _minute(), _kept_orders())
         while True:
             first = world.facts is None
             event = await (self._events.get() if first else self._next(world.wake_at))
@@ -190,6 +193,9 @@ class Daemon:
         loop = asyncio.get_running_loop()
         while True:
             effect = await self._effects.get()
+            if isinstance(effect, Answer):
+                self._control.answer(effect)
+                continue
             try:
                 await effects.run(effect)
             except (EffectError, OSError) as error:
@@ -208,6 +214,9 @@ class Daemon:
             return plan.from_json(self._plan_file.read_text()) != self._plan
         except (OSError, ValueError):
             return False
+
+    def _ordered(self, asker: int, command: Command) -> None:
+        self._events.put_nowait(Ordered(asyncio.get_running_loop().time(), asker, command))
 
     def _touched(self) -> None:
         self._events.put_nowait(TableTouched(asyncio.get_running_loop().time()))
@@ -258,6 +267,17 @@ def _last_status() -> status.Status | None:
     with contextlib.suppress(OSError, ValueError):
         return status.from_json(Path(status.STATUS_FILE).read_text())
     return None
+
+
+def _kept_orders() -> admin.Orders:
+    """Those that outlive a reboot."""
+    try:
+        return admin.from_json(orders_file().read_text(), time.time() - time.monotonic())
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:
+        log.warning("%s: %s: every uplink is left to its probes", orders_file(), error)
+    return {}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +14,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import status as statuses
 from nib.families import Family
+from nib.monitor import admin
 from nib.monitor.announce import Announcer
 from nib.monitor.conntrack import forget_flows
 from nib.monitor.events import (
@@ -22,6 +25,7 @@ from nib.monitor.events import (
     Deed,
     Default,
     ForgetFlows,
+    Keep,
     LanNetwork,
     LoadState,
     LoadTable,
@@ -114,6 +118,8 @@ class Effects:
                 if line != self._line:
                     self._line = line
                     notify(f"STATUS={line}")
+            case Keep(orders):
+                keep(admin.to_json(orders, time.time() - time.monotonic()))
             case Say(text, warning, outage):
                 of = f" ({outage})" if outage else ""
                 log.log(logging.WARNING if warning else logging.INFO, "%s%s", text, of)
@@ -287,3 +293,16 @@ def write(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def orders_file() -> Path:
+    """What outlives a reboot; systemd names the directory, which is /var/lib/nib-monitor."""
+    return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/nib-monitor")) / "orders.json"
+
+
+def keep(text: str) -> None:
+    """Replace that file, and see to it that it is on the disk.  Raises OSError."""
+    file = orders_file()
+    write(file, text)
+    with file.open("rb") as written:
+        os.fsync(written.fileno())

@@ -9,7 +9,8 @@ from typing import Literal
 
 from nib.families import Family
 from nib.plan import Rule, Table
-from nib.status import Status
+from nib.status import Admin, Status
+from nib.stream import Command
 from nib.targets import Target
 
 # -- facts: what the kernel has ------------------------------------------------------------------
@@ -151,6 +152,15 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """The operator wants something of an uplink; `asker` is the number of the connection."""
+
+    at_s: float
+    asker: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
 class Woke:
     """The time the core asked to be woken at."""
 
@@ -166,7 +176,7 @@ class Failed:
     error: str
 
 
-Event = Looked | Judged | Tallied | Silenced | TableTouched | Clock | Woke | Failed
+Event = Looked | Judged | Tallied | Silenced | TableTouched | Clock | Ordered | Woke | Failed
 
 # -- effects -------------------------------------------------------------------------------------
 
@@ -280,6 +290,21 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Keep these orders across a reboot, by uplink, and no others."""
+
+    orders: tuple[tuple[str, Admin], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Tell who ordered something that all before this is done, or why nothing was."""
+
+    asker: int
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """A line for the journal; `outage` is the name of the one that it is about."""
 
@@ -301,8 +326,9 @@ Deed = (
     | Announce
     | ForgetFlows
     | Publish
+    | Keep
     | Say
 )
 """What is done one by one, in this order, and may take its time."""
 
-Effect = Deed | Watch
+Effect = Deed | Watch | Answer

@@ -10,6 +10,7 @@ from nib.monitor.events import (
     Announce,
     Deed,
     ForgetFlows,
+    Keep,
     LoadState,
     LoadTable,
     Publish,
@@ -24,7 +25,7 @@ from nib.monitor.tally import Tally
 from nib.monitor.world import Key, World, device_of, obstacle, outage
 from nib.plan import Uplink
 from nib.state import carriers, eased
-from nib.status import VERSION, FamilyStatus, Shown, Status, UplinkStatus
+from nib.status import AUTO, VERSION, FamilyStatus, Shown, Status, UplinkStatus
 
 
 def reason(world: World, key: Key, at_s: float) -> str:
@@ -119,14 +120,21 @@ def news(published: Status | None, now: Status, age_s: float) -> bool:
 def line(now: Status) -> str:
     """For `systemctl status`: how many are up, and the names of those that are not."""
     others = [
+        f"{uplink.name} is {uplink.admin.state} by hand"
+        for uplink in now.uplinks
+        if uplink.admin.state != "auto"
+    ]
+    others += [
         f"{uplink.name} is {family.health}" + (" in IPv6" if family.family == 6 else "")
         for uplink in now.uplinks
+        if uplink.admin.state != "down"
         for family in uplink.families
         if family.health not in ("up", "absent")
     ]
     well = [
         uplink
         for uplink in now.uplinks
+        if uplink.admin.state != "down"
         if all(family.health in ("up", "absent") for family in uplink.families)
     ]
     return ", ".join([f"{len(well)} of {len(now.uplinks)} uplinks up", *others])
@@ -155,6 +163,8 @@ def complaint(effect: Deed, error: str) -> str:
             what = "the lans were not told their networks"
         case ForgetFlows(_, uplink):
             what = f"old IPv6 flows of {uplink} are not forgotten"
+        case Keep():
+            what = "orders are not kept across a reboot"
         case Publish():
             what = "status.json was not written"
         case Say():
@@ -169,6 +179,7 @@ def _uplink_status(world: World, uplink: Uplink, at_s: float) -> UplinkStatus:
         weight=uplink.weight,
         tier=uplink.tier,
         families=tuple(_family_status(world, uplink, f, at_s) for f in uplink.families),
+        admin=world.orders.get(uplink.name, AUTO),
     )
 
 
@@ -215,7 +226,7 @@ def _shown(world: World, key: Key) -> tuple[Shown, float]:
 
 def _essence(of: Status) -> list[object]:
     return [
-        (family.health, family.since_s, family.address, family.gateway, family.share)
+        (uplink.admin, family.health, family.since_s, family.address, family.gateway, family.share)
         for uplink in of.uplinks
         for family in uplink.families
     ]

@@ -10,7 +10,7 @@ from nib.monitor.tally import Tally
 from nib.monitor.upkeep import Memory
 from nib.plan import Plan
 from nib.state import Easing, Live, Prefixes
-from nib.status import Status
+from nib.status import Admin, Status
 from nib.targets import Target
 
 Key = tuple[str, Family]
@@ -21,20 +21,25 @@ Key = tuple[str, Family]
 class World:
     """All that the monitor knows.
 
-    `live`, `hours` and `easing` (who takes less for now) are what should be loaded, `sent` what nft
-    was last told, with the delegated networks, and `announced` what the lans were.  `obstructed`
-    says since when something stands in the way of an uplink, `complaints` when the journal heard
-    one, `watched` how the probers were told to ask.  `refusals` are those of the last verdict.
-    `silent`: the targets that do not answer on an uplink where others do; `discounted`: those that
-    answer on none.  `wake_at` is when there is something to do by itself.
+    `live` are who takes new flows, `orders` what the operator wants of uplinks that he does not
+    leave to their probes, `running` who keeps the flows it has: all who are live, and those who are
+    well but down by order.  That, `hours` and `easing` (who takes less for now) is what should be
+    loaded, `sent` what nft was last told, with the delegated networks and the uplinks that are down
+    by order, and `announced` what the lans were.  `obstructed` says since when something stands in
+    the way of an uplink, `complaints` when the journal heard one, `watched` how the probers were
+    told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that do not
+    answer on an uplink where others do; `discounted`: those that answer on none.  `wake_at` is when
+    there is something to do by itself.
     """
 
     plan: Plan
     healths: Mapping[Key, Health]
     live: Live
+    orders: Mapping[str, Admin] = field(default_factory=dict)
+    running: Live = field(default_factory=dict)
     hours: frozenset[str] = frozenset()
     easing: Easing = field(default_factory=dict)
-    sent: tuple[Live, frozenset[str], Prefixes, Easing] | None = None
+    sent: tuple[Live, frozenset[str], Prefixes, Easing, frozenset[str]] | None = None
     table_gone: bool = False
     retry_at: float = 0.0
     facts: Facts | None = None
