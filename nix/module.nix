@@ -107,9 +107,22 @@ let
       "sysctl.d/05-nib.conf"
       "systemd/networkd.conf.d/05-nib.conf"
     ];
-  units = [
-    "systemd/system/nib-monitor.service"
-    "systemd/system/nib-monitor.socket"
+  mail = settings.notify != null && settings.notify.mail != null;
+  monitorUnits = [
+    "nib-monitor.service"
+    "nib-monitor.socket"
+    "nib-notify.service"
+  ]
+  ++ (
+    if mail then
+      [
+        "nib-mail.socket"
+        "nib-mail@.service"
+      ]
+    else
+      [ ]
+  );
+  units = map (unit: "systemd/system/${unit}") monitorUnits ++ [
     # The two that NixOS has in its own words: see below, and systemd.network.wait-online.
     "systemd/system/nib-nftables.service"
     "systemd/system/systemd-networkd-wait-online.service.d/05-nib.conf"
@@ -146,6 +159,8 @@ let
           --program ip=${getExe' pkgs.iproute2 "ip"} \
           --program systemd-sysusers=${config.systemd.package}/bin/systemd-sysusers \
           --program nib-monitor=${getExe' cfg.package "nib-monitor"} \
+          --program nib-notify=${getExe' cfg.package "nib-notify"} \
+          --program sendmail=/run/wrappers/bin/sendmail \
           --program systemd-networkd-wait-online=${config.systemd.package}/lib/systemd/systemd-networkd-wait-online
 
         actual=$(cd "$out/etc" && find . -type f -not -path './nib/nft.d/*' -printf '%P\n' | sort)
@@ -178,7 +193,7 @@ let
   # The only units that are taken as nib-gen wrote them.
   monitorUnit = pkgs.runCommand "nib-monitor-unit" { preferLocalBuild = true; } ''
     mkdir -p "$out/lib/systemd/system"
-    for unit in nib-monitor.service nib-monitor.socket; do
+    for unit in ${concatStringsSep " " monitorUnits}; do
       ln -s ${rendered}/etc/systemd/system/$unit "$out/lib/systemd/system/"
     done
   '';
@@ -427,12 +442,21 @@ in
       systemd.packages = [ monitorUnit ];
       # who may ask it
       users.groups.nib = { };
+      # whom sendmail is run as
+      users.users = mkIf mail {
+        nib-mail = {
+          isSystemUser = true;
+          group = "nib-mail";
+        };
+      };
+      users.groups.nib-mail = mkIf mail { };
       # NixOS does not read [Install].
       systemd.services.nib-monitor = {
         wantedBy = [ "multi-user.target" ];
         # It is away for a moment only, and not while the system is switched.
         stopIfChanged = false;
       };
+      systemd.services.nib-notify.wantedBy = [ "multi-user.target" ];
     })
   ]);
 }

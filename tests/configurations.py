@@ -455,6 +455,9 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "rules": _rules,
     "probe": lambda random, _, __: random.choice([None, _probe(random)]),
     "hooks": lambda random, _, __: random.choice([None, {}, {"timeout": "30s"}]),
+    "notify": lambda random, _, __: random.choice(
+        [None, {}, {"mail": "root"}, {"webhook_file": "/etc/nib/webhook", "long_down": "90s"}]
+    ),
     "marks": _marks,
 }
 """In the order in which they are made: a later one may ask for the earlier ones."""

@@ -8,9 +8,9 @@ import pytest
 import samples
 from nib import orders
 from nib.monitor import admin
-from nib.report import is_down, status_report
 from nib.state import render_state
 from nib.status import Admin, from_json, to_json
+from nib.status_report import is_down, status_report
 from nib.stream import Command
 from test_stream import ONE
 

@@ -17,14 +17,16 @@ from nib import steps
 from nib.columns import duration
 from nib.host import Refused, command
 from nib.plan import Mark
-from nib.report import stale, status_report
 from nib.router import forget
 from nib.status import VERSION, FamilyStatus, Health, Status, UplinkStatus, to_json
+from nib.status_report import stale, status_report
 
 ALL = frozenset(samples.files())
 RUNNING: frozenset[str] = frozenset()
 NONE_RUNS = frozenset(steps.SERVICES)
-TOUCHED: frozenset[steps.Part] = frozenset({"units", "sysctl", "table", "network", "monitor"})
+TOUCHED: frozenset[steps.Part] = frozenset(
+    {"units", "sysctl", "table", "network", "monitor", "notify"}
+)
 TABLE: frozenset[steps.Part] = frozenset({"table"})
 
 
@@ -42,6 +44,7 @@ def test_the_first_time() -> None:
         "systemctl reload-or-restart nib-nftables.service\n"
         "systemctl start systemd-networkd.service\n"
         "systemctl restart nib-monitor.service\n"
+        "systemctl restart nib-notify.service\n"
     )
 
 
@@ -51,7 +54,17 @@ def test_the_first_time() -> None:
         ("", "", ""),
         ("nib/nib.nft", "", "systemctl reload-or-restart nib-nftables.service\n"),
         ("nib/stopped.nft", "", ""),
-        ("nib/plan.json", "", "systemctl restart nib-monitor.service\n"),
+        (
+            "nib/plan.json",
+            "",
+            "systemctl restart nib-monitor.service\nsystemctl restart nib-notify.service\n",
+        ),
+        (
+            "systemd/system/nib-mail.socket",
+            "",
+            "systemctl daemon-reload\nsystemctl stop nib-mail.sock*\n"
+            "systemctl restart nib-notify.service\n",
+        ),
         ("systemd/network/05-nib-dsl.network", "", "networkctl reload\n"),
         (
             "systemd/network/05-nib-dsl.network systemd/networkd.conf.d/05-nib.conf",
@@ -69,6 +82,7 @@ def test_the_first_time() -> None:
             "systemctl daemon-reload\nsystemctl restart nib-monitor.service\n",
         ),
         ("systemd/system/nib-nftables.service", "", "systemctl daemon-reload\n"),
+        ("", "nib-notify.service", "systemctl start nib-notify.service\n"),
         ("", "nib-monitor.service", "systemctl start nib-monitor.service\n"),
         ("", "systemd-networkd.service", "systemctl start systemd-networkd.service\n"),
         ("", "nib-nftables.service", "systemctl reload-or-restart nib-nftables.service\n"),
@@ -86,6 +100,7 @@ def test_the_way_back_on_a_running_router() -> None:
         "systemctl reload-or-restart nib-nftables.service\n"
         "networkctl reload\n"
         "systemctl restart nib-monitor.service\n"
+        "systemctl restart nib-notify.service\n"
     )
 
 
@@ -98,7 +113,9 @@ def test_the_way_back_leaves_alone_what_was_not_reached() -> None:
 
 def test_the_way_back_of_the_first_time() -> None:
     assert script(steps.stop_new(NONE_RUNS, TOUCHED)) == (
-        "systemctl stop nib-monitor.service\nsystemctl stop nib-nftables.service\n"
+        "systemctl stop nib-notify.service\n"
+        "systemctl stop nib-monitor.service\n"
+        "systemctl stop nib-nftables.service\n"
     )
     assert script(steps.backward(ALL, NONE_RUNS, TOUCHED)) == (
         "systemctl daemon-reload\nnetworkctl reload\n"

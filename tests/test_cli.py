@@ -336,13 +336,17 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
         "nft": "/store/1-nftables/bin/nft",
         "ip": "/store/2-iproute2/bin/ip",
         "nib-monitor": "/store/3-nib/bin/nib-monitor",
+        "nib-notify": "/store/3-nib/bin/nib-notify",
+        "sendmail": "/store/6-mail/bin/sendmail",
         "systemd-sysusers": "/store/4-systemd/bin/systemd-sysusers",
         "systemd-networkd-wait-online": "/store/4-systemd/lib/systemd-networkd-wait-online",
     }
     given = [word for name, path in store.items() for word in ("--program", f"{name}={path}")]
-    done = call(HOME, "--out", tmp_path, "--etc", "/store/5-etc", *given)
+    text = HOME.read_text() + "notify: {mail: root}\n"
+    (tmp_path / "balance.yaml").write_text(text)
+    done = call(tmp_path / "balance.yaml", "--out", tmp_path, "--etc", "/store/5-etc", *given)
     assert done.returncode == 0
-    ours = samples.files(HOME.read_text())
+    ours = samples.files(text)
     commands = []
     for path, kept in ours.items():
         if not isinstance(kept, str):

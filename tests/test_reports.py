@@ -23,8 +23,8 @@ from nib.monitor.events import (
 )
 from nib.monitor.tally import Tally
 from nib.plan import Table
-from nib.report import is_down, status_report
 from nib.status import Status, from_json, to_json
+from nib.status_report import is_down, status_report
 from nib.targets import Command, Ping
 from play import Play
 

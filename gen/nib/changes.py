@@ -29,6 +29,7 @@ PLACES = (
     ("systemd/networkd.conf.d", "05-nib.conf"),
     (f"{UNITS}/systemd-networkd-wait-online.service.d", "05-nib.conf"),
     (UNITS, "nib-*.service"),
+    (UNITS, "nib-*.socket"),
     (UNITS, "nib-*.timer"),
     (f"{UNITS}/sysinit.target.wants", "nib-*.service"),
     (f"{UNITS}/multi-user.target.wants", "nib-*.service"),

@@ -333,9 +333,21 @@ class Netdev:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The administrator's programs around `nib apply`; times in milliseconds."""
+    """The administrator's programs; times in milliseconds."""
 
     timeout_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Who hears of uplinks that come and go; None: nobody by this way.  Times in milliseconds.
+
+    `webhook_file` is the path of a file with the URL.
+    """
+
+    mail: str | None
+    webhook_file: str | None
+    long_down_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +366,7 @@ class Config:
     routes: tuple[Route, ...]
     firewall: Firewall | None
     hooks: Hooks
+    notify: Notify
     mask: int
 
     @property

@@ -1,6 +1,7 @@
-"""The administrator's programs before and after a change: /etc/nib/hooks/{pre,post}-apply.d/."""
+"""The administrator's programs in /etc/nib/hooks; those before and after a change are run here."""
 
 import os
+import stat
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Literal
@@ -36,11 +37,11 @@ def run(
     """
     failed: list[str] = []
     try:
-        programs = _programs(etc / HOOKS / f"{when}.d")
+        found = programs(etc / HOOKS / f"{when}.d")
     except Refused as problem:
         return (str(problem),)
     words = {**environment(etc, plan, changed), "NIB_HOOK": when}
-    for path in programs:
+    for path in found:
         print(f"{when}: {path}", flush=True)
         try:
             outcome = command((str(path),), within_s, environment=words)
@@ -68,7 +69,11 @@ def environment(etc: Path, plan: Plan, changed: AbstractSet[str]) -> dict[str, s
     }
 
 
-def _programs(folder: Path) -> tuple[Path, ...]:
+def programs(folder: Path) -> tuple[Path, ...]:
+    """Those that are run, in order of name; others are named.
+
+    Raises Refused for a folder that cannot be read, or that anybody could put programs into.
+    """
     found: list[Path] = []
     try:
         paths = sorted(folder.iterdir())
@@ -76,11 +81,19 @@ def _programs(folder: Path) -> tuple[Path, ...]:
         return ()
     except OSError as problem:
         raise Refused(f"cannot read {folder}: {reason(problem)}") from None
+    if _open_to_all(folder):
+        raise Refused(f"anybody may write into {folder}: chmod o-w {folder}")
     for path in paths:
         if path.name.startswith(".") or path.name.endswith(LEFTOVERS) or path.is_dir():
             continue
-        if os.access(path, os.X_OK):
-            found.append(path)
-        else:
+        if not os.access(path, os.X_OK):
             say(f"note: {path} is not executable, so it is not run")
+        elif _open_to_all(path):
+            raise Refused(f"anybody may change {path}: chmod o-w {path}")
+        else:
+            found.append(path)
     return tuple(found)
+
+
+def _open_to_all(path: Path) -> bool:
+    return bool(path.stat().st_mode & stat.S_IWOTH)

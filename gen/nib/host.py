@@ -223,13 +223,16 @@ def command(
     within_s: float,
     stdin: str = "",
     environment: Mapping[str, str] = _NOTHING,
+    shown: str = "",
 ) -> Outcome:
     """Run a tool to its end.  Raises Refused if it cannot run or is not done `within_s` seconds.
+
+    Its words name it as `shown`, or else by all its arguments.
 
     It runs in a session of its own, so that a Ctrl-C ends only this program, which then has a say,
     and is killed with all its children when the time is over.
     """
-    shown = " ".join(arguments)
+    shown = shown or " ".join(arguments)
     try:
         process = subprocess.Popen(
             arguments,

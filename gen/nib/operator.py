@@ -179,7 +179,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from nib.report import is_down, stale, status_report  # noqa: PLC0415
+    from nib.status_report import is_down, stale, status_report  # noqa: PLC0415
 
     try:
         text = Path(STATUS_FILE).read_text(encoding="utf-8")
@@ -238,7 +238,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 def _told(*, as_json: bool) -> Iterator[str]:
     """What to show until the monitor hangs up: its own lines, or those for people."""
-    from nib.report import status_report  # noqa: PLC0415
+    from nib.status_report import status_report  # noqa: PLC0415
     from nib.watch import told_line  # noqa: PLC0415
 
     greeted = False

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nib.control import ask
 from nib.host import FINE, Refused, clock
-from nib.report import status_report
+from nib.status_report import status_report
 from nib.stream import LONGEST_S, SOCKET, Command, Ended, Snapshot, from_json
 
 DOWN = """\

@@ -16,6 +16,8 @@ class Paths:
     nft: str = "nft"
     ip: str = "ip"
     nib_monitor: str = "nib-monitor"
+    nib_notify: str = "nib-notify"
+    sendmail: str = "/usr/sbin/sendmail"
     systemd_sysusers: str = "systemd-sysusers"
     systemd_networkd_wait_online: str = "/usr/lib/systemd/systemd-networkd-wait-online"
 

@@ -11,6 +11,7 @@ from typing import Literal, NewType
 from nib import codec
 from nib.families import Family
 from nib.hours import Hours
+from nib.notices import Notices
 from nib.passages import Firewall, Modem, Netdev, Route, Segment
 from nib.policies import AddressSet, FlowRule, Policy
 from nib.probe import Probe
@@ -217,6 +218,7 @@ class Plan:
     routes: tuple[Route, ...]
     segments: tuple[Segment, ...]
     firewall: Firewall | None
+    notices: Notices
     state_file: str
 
     def members(self, policy: Policy, family: Family) -> tuple[Uplink, ...]:

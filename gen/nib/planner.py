@@ -14,6 +14,7 @@ from operator import attrgetter
 from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.hours import Hours
+from nib.notices import Notices
 from nib.passages import Allow, Firewall
 from nib.plan import (
     GENERATED_BY,
@@ -86,6 +87,12 @@ def make_plan(conf: Config) -> Plan:
         routes=routes(conf),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
+        notices=Notices(
+            conf.notify.mail,
+            conf.notify.webhook_file,
+            conf.notify.long_down_ms,
+            conf.hooks.timeout_ms,
+        ),
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
     )
 

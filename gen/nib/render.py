@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from nib import plan as plans
+from nib.notices import MAIL_SOCKET, MAIL_USER
 from nib.paths import DEBIAN, Paths
 from nib.plan import Lan, Plan, Uplink
 from nib.runs import runs
@@ -64,12 +65,19 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
         f"{UNITS}/nib-monitor.socket": fill(
             "systemd/nib-monitor.socket.j2", path=SOCKET, group=GROUP
         ),
+        f"{UNITS}/nib-notify.service": fill("systemd/nib-notify.service.j2", group=GROUP),
+        f"{UNITS}/multi-user.target.wants/nib-notify.service": Link("../nib-notify.service"),
         f"{UNITS}/sysinit.target.wants/nib-nftables.service": Link("../nib-nftables.service"),
         f"{UNITS}/multi-user.target.wants/nib-monitor.service": Link("../nib-monitor.service"),
         f"{NETWORK}/05-nib-lo.network": fill(
             "networkd/lo.network.j2", rules=[rule for rule in plan.rules if rule.device == "lo"]
         ),
     }
+    if plan.notices.mail:
+        files[f"{UNITS}/nib-mail.socket"] = fill(
+            "systemd/nib-mail.socket.j2", path=MAIL_SOCKET, group=GROUP, user=MAIL_USER
+        )
+        files[f"{UNITS}/nib-mail@.service"] = fill("systemd/nib-mail@.service.j2", user=MAIL_USER)
     for netdev in plan.netdevs:
         files[f"{NETWORK}/05-nib-{netdev.name}.netdev"] = fill(
             "networkd/netdev.netdev.j2", netdev=netdev

@@ -16,7 +16,7 @@ from nib.document import Document, Path, Problem, shown
 
 # Words of the configuration that are fixed but not built; `*` is any name or index.
 _LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"notify", "ipv6"}),
+    (): frozenset({"ipv6"}),
 }
 
 # What other programs call a thing, where the spelling is too far from ours for a near miss.

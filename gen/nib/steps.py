@@ -14,7 +14,9 @@ NETWORKD = "systemd-networkd.service"
 NFTABLES = "nib-nftables.service"
 MONITOR = "nib-monitor.service"
 SOCKET = "nib-monitor.socket"
-SERVICES = (NFTABLES, NETWORKD, MONITOR)
+NOTIFY = "nib-notify.service"
+MAIL = ("nib-mail.socket", "nib-mail@.service")
+SERVICES = (NFTABLES, NETWORKD, MONITOR, NOTIFY)
 
 TABLE_FILE = "nib/nib.nft"
 STOPPED_FILE = "nib/stopped.nft"
@@ -23,7 +25,7 @@ SYSCTL_FILE = "sysctl.d/05-nib.conf"
 NETWORKD_CONF = "systemd/networkd.conf.d/"
 SYSTEMD_SYSCTL = "/usr/lib/systemd/systemd-sysctl"
 
-Part = Literal["units", "sysctl", "table", "network", "monitor"]
+Part = Literal["units", "sysctl", "table", "network", "monitor", "notify"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,26 @@ def forward(
         steps.append(Step("monitor", says, ("systemctl", "restart", MONITOR)))
     elif MONITOR in inactive:
         steps.append(Step("monitor", "the monitor starts", ("systemctl", "start", MONITOR)))
+    if changed & {PLAN_FILE, *(f"{UNITS}/{unit}" for unit in (NOTIFY, *MAIL))}:
+        if f"{UNITS}/{MAIL[0]}" in changed:
+            # by a pattern, which fits nothing where there is none; nib-notify starts it
+            says = "the socket for mail is another one, or gone"
+            steps.append(Step("notify", says, ("systemctl", "stop", "nib-mail.sock*")))
+        says = "who tells people of changes takes the new plan"
+        steps.append(Step("notify", says, ("systemctl", "restart", NOTIFY)))
+    elif NOTIFY in inactive:
+        says = "who tells people of changes starts"
+        steps.append(Step("notify", says, ("systemctl", "start", NOTIFY)))
     return tuple(steps)
 
 
 def stop_new(inactive: AbstractSet[str], touched: AbstractSet[Part]) -> tuple[Step, ...]:
     """Undo, first half, while the new files are still there: stop what did not run before."""
-    parts: tuple[tuple[Part, str], ...] = (("monitor", MONITOR), ("table", NFTABLES))
+    parts: tuple[tuple[Part, str], ...] = (
+        ("notify", NOTIFY),
+        ("monitor", MONITOR),
+        ("table", NFTABLES),
+    )
     return tuple(
         Step(part, f"{unit} stops again", ("systemctl", "stop", unit))
         for part, unit in parts
@@ -103,6 +119,9 @@ def backward(
     if "monitor" in touched and MONITOR not in inactive:
         says = "the monitor takes the old plan"
         steps.append(Step("monitor", says, ("systemctl", "restart", MONITOR)))
+    if "notify" in touched and NOTIFY not in inactive:
+        says = "who tells people of changes takes the old plan"
+        steps.append(Step("notify", says, ("systemctl", "restart", NOTIFY)))
     return tuple(steps)
 
 

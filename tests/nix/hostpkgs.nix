@@ -100,6 +100,7 @@ let
         program nib nib.operator
         program nib-gen nib.cli
         program nib-monitor nib.monitor.daemon
+        program nib-notify nib.notifier.daemon
       '';
 in
 rec {

@@ -17,6 +17,7 @@ in
     assertions = declare (types.listOf types.anything) [ ];
 
     users.groups = anything;
+    users.users = anything;
     environment.systemPackages = declare (types.listOf types.package) [ ];
     environment.etc = attrsOf { source = mkOption { type = types.path; }; };
 

@@ -15,7 +15,7 @@ from nib.check.reader import Reader
 from nib.check.routes import read_routes
 from nib.check.sets import Listings, read_sets
 from nib.check.uplinks import check_prefixes, read_lan, read_uplink
-from nib.config import Config, Hooks, Mode
+from nib.config import Config, Hooks, Mode, Notify
 from nib.document import Document, Rejected
 from nib.shape import shape
 
@@ -53,12 +53,14 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     rules = read_rules(reader, sets, policies, uplinks, lans)
     firewall = read_firewall(reader, done_uplinks, done_lans, routes)
     hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
+    notify = reader.data["notify"]
+    long_down = reader.attempt(("notify", "long_down"), _long_time, notify["long_down"])
     reader.facts.marks(mask, uplinks)
     check_prefixes(reader, done_uplinks, done_lans)
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)
-    if mask is None or hooks is None or None in made_uplinks:
+    if mask is None or hooks is None or long_down is None or None in made_uplinks:
         return None
     config = Config(
         mode=Mode(reader.data["mode"]),
@@ -73,6 +75,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
         routes=routes,
         firewall=firewall,
         hooks=Hooks(hooks),
+        notify=Notify(notify.get("mail"), notify.get("webhook_file"), long_down),
         mask=mask,
     )
     check_reach(reader, config, rules)
@@ -81,6 +84,10 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
 
 def _hook_time(text: str) -> int:
     return values.duration(text, "1s", "10m")
+
+
+def _long_time(text: str) -> int:
+    return values.duration(text, "1s", "24h")
 
 
 def _forwarding(

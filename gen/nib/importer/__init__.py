@@ -101,8 +101,10 @@ def translate(old: Old) -> Imported:
     for name in old.unread:
         to.notes.left_out(_whole(name), ("hooks",), "this is no text that nib import can read")
     for name in old.programs:
-        why = "nib runs no programs when uplinks come and go yet"
-        to.notes.left_out(_whole(name), ("hooks",), why)
+        event = name.split("/")[-2]
+        why = f"it is not copied to /etc/nib/hooks/{event}, where it would run after the flip"
+        hint = "it gets the same arguments there, but it is not run as root"
+        to.notes.left_out(_whole(name), ("hooks",), why, hint)
     text = fitted(to, HEAD) if to.data.get("uplinks") else None
     if text is None:
         raise _rejected(old, to)

@@ -13,7 +13,10 @@ _PROBE: Path = ("probe",)
 _NOTIFY: Path = ("notify",)
 _HOOKS: Path = ("hooks",)
 
-_MONITOR_ACTS = "nib-monitor acts by itself, and there are no hooks yet"
+_MONITOR_ACTS = (
+    "nib-monitor acts by itself; programs in /etc/nib/hooks/up.d and down.d run after it"
+)
+_ONE_ADDRESS = "nib sends all its mail to one address, notify.mail"
 _LOSS = "nib does not judge by a share of lost probes yet; 'fall' and 'rise' count them in a row"
 _NO_BURST = "nib probes at its usual pace from the start, which needs no acceleration"
 
@@ -29,10 +32,8 @@ _WITHOUT: dict[str, tuple[Path, str]] = {
     "sourceip": (_PROBE, "each probe has the address of its own uplink"),
     "device": (_PROBE, "each probe is bound to the device of its own uplink"),
     "debug": (_PROBE, "nib-monitor's log has no levels: journalctl -u nib-monitor"),
-    "warn_email": (_NOTIFY, "nib sends no mail yet; 'nib status' ends with 1 when one is down"),
-    "long_down_email": (_NOTIFY, "nib sends no mail yet, and to one address only when it does"),
-    "long_down_time": (_NOTIFY, "nib does not tell long outages from short ones yet"),
-    "unknown_up_notify": (_NOTIFY, "nib sends no mail yet"),
+    "long_down_email": (_NOTIFY, _ONE_ADDRESS),
+    "unknown_up_notify": (_NOTIFY, "nib sends no mail about a start, unless something is down"),
     "eventscript": (_HOOKS, _MONITOR_ACTS),
     "long_down_eventscript": (_HOOKS, _MONITOR_ACTS),
     "notifyscript": (_HOOKS, _MONITOR_ACTS),
@@ -40,6 +41,9 @@ _WITHOUT: dict[str, tuple[Path, str]] = {
     "queue": (_HOOKS, _MONITOR_ACTS),
 }
 """Options without an equivalent: where their comment belongs, and why there is none."""
+
+_ADDRESS = r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*(@[A-Za-z0-9][A-Za-z0-9.-]*)?"
+_DAY_S = 86400
 
 # The name that Net-ISP-Balance's manual gave an option that its monitor called otherwise.
 _MISNAMED = {"max_successive_pkts_recvd": "min_successive_pkts_rcvd"}
@@ -67,7 +71,9 @@ def translate_options(conf: Conf, to: Draft) -> None:
         if name != option:
             message = f"Net-ISP-Balance's manual says {option}, its monitor only knew {name}"
             to.notes.note(word.spot, _PROBE, message)
-        if name in _NUMBERS:
+        if name in _NOTIFIES:
+            _notify(name, word, to)
+        elif name in _NUMBERS:
             _number(name, word, probe, to)
         elif name == "checkip":
             message = "never meant anything, because each service has a ping target of its own"
@@ -78,10 +84,31 @@ def translate_options(conf: Conf, to: Draft) -> None:
                 to.notes.left_out(word.spot, path, why)
         else:
             message = f"there is no option {shown(name)}; its monitor refused to start with it"
-            hint = near(name, ("mode", "forwarding_group", *_NUMBERS, *_WITHOUT))
+            hint = near(name, ("mode", "forwarding_group", *_NUMBERS, *_NOTIFIES, *_WITHOUT))
             to.notes.left_out(word.spot, _PROBE, message, hint)
     if probe:
         to.data["probe"] = probe
+
+
+_NOTIFIES = ("warn_email", "long_down_time")
+
+
+def _notify(name: str, word: Word, to: Draft) -> None:
+    """The address of mail, and after how many seconds an uplink is down for long (0: never)."""
+    if not word.text or (name == "long_down_time" and word.text == "0"):
+        return
+    if name == "warn_email":
+        key, wants = "mail", "one plain address or user"
+        value = word.text if re.fullmatch(_ADDRESS, word.text) else None
+    else:
+        key, wants = "long_down", f"1 to {_DAY_S} seconds"
+        number = int(word.text) if re.fullmatch(r"[0-9]{1,5}", word.text) else 0
+        value = _milliseconds(1000 * number) if 1 <= number <= _DAY_S else None
+    if value is None:
+        to.notes.left_out(word.spot, _NOTIFY, f"notify.{key} takes {wants}")
+        return
+    to.data.setdefault("notify", {})[key] = value
+    to.spots["notify", key] = word.spot
 
 
 def _milliseconds(number: int) -> str:
