@@ -103,6 +103,7 @@ def test_prunes_links_by_what_they_point_to(tmp_path: Path) -> None:
     install(files, tmp_path)
     assert sorted(path.name for path in wants.iterdir()) == [
         "nib-monitor.service",
+        "nib-notify.service",
         "nib-other.service",
     ]
 
