@@ -251,7 +251,9 @@ def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
         wait_for(lambda: monitor.tells("WATCHDOG=1"))
         for _ in range(25):
             wait_for(lambda: monitor.tells("WATCHDOG=1"))
-        plan_file.with_name("nib.nft").write_text(samples.files()["nib/nib.nft"])
+        # whole or not at all, as nib-gen writes: nft finds nothing wrong with half a file
+        (whole := plan_file.with_name("new.nft")).write_text(samples.files()["nib/nib.nft"])
+        whole.replace(plan_file.with_name("nib.nft"))
         wait_for(lambda: "table inet nib" in sh("nft list tables"), within=20)
         code, journal = monitor.end()
     assert code == 0
