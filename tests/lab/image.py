@@ -1,7 +1,8 @@
 """The Debian roots that the lab boots, made once and cached, and nib laid over them.
 
 `image("trixie")` is a root file system that nobody ever writes to; `nib_layer("trixie")` is a
-folder that holds nothing but nib's wheel, installed.  A router's root is an overlay of the two.
+folder that holds nothing but nib's wheel, installed, and `package_layer("trixie", ["docker.io"])`
+one with what these packages add.  A router's root is an overlay of them.
 
     python -m lab.image            make both roots now (a minute or two each, the first time)
 """
@@ -118,6 +119,17 @@ def nib_layer(suite: str) -> Path:
     return cached(f"{suite}-nib", key, lambda target: _install(root, target))
 
 
+@functools.cache
+def package_layer(suite: str, packages: tuple[str, ...]) -> Path:
+    """A folder with what further Debian packages add, to be laid over the suite's root.
+
+    Their services are enabled as Debian enables them.
+    """
+    root = image(suite)
+    key = hashlib.sha256(f"{root.name} {packages}".encode()).hexdigest()[:12]
+    return cached(f"{suite}-with", key, lambda target: _add(root, packages, target)) / "root"
+
+
 def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """`kind-key` in the cache.  Made elsewhere and renamed: what has the name is complete."""
     done = cache() / f"{kind}-{key}"
@@ -197,6 +209,31 @@ def _install(root: Path, target: Path) -> None:
     programs.mkdir(parents=True)
     for program in ("nib", "nib-gen", "nib-monitor"):
         (programs / program).symlink_to(f"/opt/nib/bin/{program}")
+
+
+# What apt writes lands in the folder "root"; the kernel needs "work" beside it meanwhile.
+ADD = """
+root=$1 target=$2; shift 2
+mkdir "$target/root" "$target/work" "$target/both"
+mount -t overlay -o "lowerdir=$root,upperdir=$target/root,workdir=$target/work" lab "$target/both"
+mount -t proc proc "$target/both/proc"
+mount --bind /dev "$target/both/dev"
+mount --bind /etc/resolv.conf "$target/both/etc/resolv.conf"
+chroot "$target/both" sh -euc '
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@"
+    apt-get -qq clean
+    rm -r /var/lib/apt/lists/*
+' add "$@"
+"""
+
+
+def _add(root: Path, packages: tuple[str, ...], target: Path) -> None:
+    """Packages, installed over the root by its own apt into a folder."""
+    print(f"lab: adding {' '.join(packages)}, once", file=sys.stderr, flush=True)
+    _isolated(["sh", "-euc", ADD, "add", str(root), str(target), *packages])
+    for leftover in ("work", "both"):
+        shutil.rmtree(target / leftover)
 
 
 def _sources_hash() -> str:
