@@ -4,7 +4,7 @@
 folder that holds nothing but nib's wheel, installed, and `package_layer("trixie", ["docker.io"])`
 one with what these packages add.  A router's root is an overlay of them.
 
-    python -m lab.image            make both roots now (a minute or two each, the first time)
+    python -m lab.image            make all of them but nib's now (minutes, the first time)
 """
 
 import contextlib
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,18 @@ STEPS = 1
 
 # What a cached root or layer that nobody asked for in this time is removed after.
 UNUSED_AFTER = 14 * 86400.0
+
+# Sets of packages that some test asks for with `Lab(packages=FURTHER["docker"][suite])`.
+FURTHER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "docker": {
+        "bookworm": ("docker.io", "iptables", "busybox-static"),
+        "trixie": ("docker.io", "docker-cli", "iptables", "busybox-static"),
+    },
+    # Without netbase firewalld knows no protocol by its name.
+    "firewalld": dict.fromkeys(("bookworm", "trixie"), ("firewalld", "netbase")),
+    "foomuuri": {"trixie": ("foomuuri",)},
+    "iptables": {"trixie": ("iptables",)},
+}
 
 PACKAGES = (
     "conntrack",
@@ -281,9 +293,12 @@ def _run(argv: list[str], env: dict[str, str] | None = None) -> str:
 
 
 def main() -> int:
-    """Make both roots."""
+    """Make both roots, and the layers of packages over them."""
     for suite in SUITES:
         print(image(suite), flush=True)
+    for further in FURTHER.values():
+        for suite, packages in further.items():
+            print(package_layer(suite, packages), flush=True)
     return 0
 
 

@@ -65,7 +65,7 @@ class Lab:
         layers = [nib_layer(self.suite)] if nib else []
         layers += [package_layer(self.suite, self.packages)] if self.packages else []
         layers += [image(self.suite)]
-        return Router(self.holder, layers)
+        return Router(self.holder, layers, containers="docker.io" in self.packages)
 
     def _build(self) -> None:
         self.inet.build()
