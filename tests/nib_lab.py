@@ -52,9 +52,10 @@ class NibLab(Lab):
         lans: int = 1,
         files: Mapping[str, str] | None = None,
         *,
+        packages: Sequence[str] = (),
         shared: Collection[str] = (),
     ) -> None:
-        super().__init__(suite, isps, lans, nib=True, files=files, shared=shared)
+        super().__init__(suite, isps, lans, nib=True, files=files, packages=packages, shared=shared)
         self.configure(config)
 
     def configure(self, config: str) -> None:

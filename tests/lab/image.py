@@ -1,9 +1,10 @@
 """The Debian roots that the lab boots, made once and cached, and nib laid over them.
 
 `image("trixie")` is a root file system that nobody ever writes to; `nib_layer("trixie")` is a
-folder that holds nothing but nib's wheel, installed.  A router's root is an overlay of the two.
+folder that holds nothing but nib's wheel, installed, and `package_layer("trixie", ["docker.io"])`
+one with what these packages add.  A router's root is an overlay of them.
 
-    python -m lab.image            make both roots now (a minute or two each, the first time)
+    python -m lab.image            make all of them but nib's now (minutes, the first time)
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,18 @@ STEPS = 1
 
 # What a cached root or layer that nobody asked for in this time is removed after.
 UNUSED_AFTER = 14 * 86400.0
+
+# Sets of packages that some test asks for with `Lab(packages=FURTHER["docker"][suite])`.
+FURTHER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "docker": {
+        "bookworm": ("docker.io", "iptables", "busybox-static"),
+        "trixie": ("docker.io", "docker-cli", "iptables", "busybox-static"),
+    },
+    # Without netbase firewalld knows no protocol by its name.
+    "firewalld": dict.fromkeys(("bookworm", "trixie"), ("firewalld", "netbase")),
+    "foomuuri": {"trixie": ("foomuuri",)},
+    "iptables": {"trixie": ("iptables",)},
+}
 
 PACKAGES = (
     "conntrack",
@@ -118,6 +131,17 @@ def nib_layer(suite: str) -> Path:
     return cached(f"{suite}-nib", key, lambda target: _install(root, target))
 
 
+@functools.cache
+def package_layer(suite: str, packages: tuple[str, ...]) -> Path:
+    """A folder with what further Debian packages add, to be laid over the suite's root.
+
+    Their services are enabled as Debian enables them.
+    """
+    root = image(suite)
+    key = hashlib.sha256(f"{root.name} {packages}".encode()).hexdigest()[:12]
+    return cached(f"{suite}-with", key, lambda target: _add(root, packages, target)) / "root"
+
+
 def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """`kind-key` in the cache.  Made elsewhere and renamed: what has the name is complete."""
     done = cache() / f"{kind}-{key}"
@@ -199,6 +223,31 @@ def _install(root: Path, target: Path) -> None:
         (programs / program).symlink_to(f"/opt/nib/bin/{program}")
 
 
+# What apt writes lands in the folder "root"; the kernel needs "work" beside it meanwhile.
+ADD = """
+root=$1 target=$2; shift 2
+mkdir "$target/root" "$target/work" "$target/both"
+mount -t overlay -o "lowerdir=$root,upperdir=$target/root,workdir=$target/work" lab "$target/both"
+mount -t proc proc "$target/both/proc"
+mount --bind /dev "$target/both/dev"
+mount --bind /etc/resolv.conf "$target/both/etc/resolv.conf"
+chroot "$target/both" sh -euc '
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@"
+    apt-get -qq clean
+    rm -r /var/lib/apt/lists/*
+' add "$@"
+"""
+
+
+def _add(root: Path, packages: tuple[str, ...], target: Path) -> None:
+    """Packages, installed over the root by its own apt into a folder."""
+    print(f"lab: adding {' '.join(packages)}, once", file=sys.stderr, flush=True)
+    _isolated(["sh", "-euc", ADD, "add", str(root), str(target), *packages])
+    for leftover in ("work", "both"):
+        shutil.rmtree(target / leftover)
+
+
 def _sources_hash() -> str:
     """One hash of everything that the wheel is made from."""
     digest = hashlib.sha256()
@@ -244,9 +293,12 @@ def _run(argv: list[str], env: dict[str, str] | None = None) -> str:
 
 
 def main() -> int:
-    """Make both roots."""
+    """Make both roots, and the layers of packages over them."""
     for suite in SUITES:
         print(image(suite), flush=True)
+    for further in FURTHER.values():
+        for suite, packages in further.items():
+            print(package_layer(suite, packages), flush=True)
     return 0
 
 

@@ -29,10 +29,12 @@ class Router(Node):
 
     Files can be put, read and run before it boots, too.  What was written stays over a reboot;
     what the kernel knew (addresses, routes, rules, nft tables) does not, as on a real machine.
+    With `containers` it may run some of its own.
     """
 
-    def __init__(self, holder: Holder, layers: Iterable[Path]) -> None:
+    def __init__(self, holder: Holder, layers: Iterable[Path], *, containers: bool = False) -> None:
         super().__init__(holder, "router")
+        self._containers = containers
         if lower := ":".join(str(layer) for layer in layers):
             writable = "upperdir=/run/lab/upper,workdir=/run/lab/work"
             holder.run(f"mount -t overlay -o lowerdir={lower},{writable} lab {ROOT}")
@@ -90,6 +92,8 @@ class Router(Node):
             f"--network-namespace-path=/run/netns/{self}",
             # ... nor does it leave the right to change that namespace.
             "--capability=CAP_NET_ADMIN,CAP_NET_RAW",
+            # What Docker asks of the kernel for its containers, and nspawn forbids.
+            *(["--system-call-filter=@keyring bpf"] if self._containers else []),
             "--register=no",
             "--keep-unit",
             "--console=pipe",

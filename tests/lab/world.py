@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from lab.hosts import TCP_PORT, UDP_PORT, Internet, Lan
-from lab.image import image, nib_layer
+from lab.image import image, nib_layer, package_layer
 from lab.isp import Isp, Provider
 from lab.node import Holder
 from lab.router import Router
@@ -25,8 +25,8 @@ class Lab:
     """A world of its own, from `with` to the end of the block, or of the process.
 
     `isps` says what the providers are like, from the first; `files` are put before the boot that
-    a test asks for with `lab.router.boot()`.  Those of `shared` ("isp1", "lan1") are behind a
-    switch, on one port of the router.
+    a test asks for with `lab.router.boot()`, and `packages` are Debian's that the router has
+    besides.  Those of `shared` ("isp1", "lan1") are behind a switch, on one port of the router.
     """
 
     def __init__(
@@ -37,9 +37,11 @@ class Lab:
         *,
         nib: bool = False,
         files: Mapping[str, str] | None = None,
+        packages: Sequence[str] = (),
         shared: Collection[str] = (),
     ) -> None:
         self.suite = suite
+        self.packages = tuple(packages)
         self.holder = Holder()
         try:
             self.router = self._make_router(nib)
@@ -60,8 +62,10 @@ class Lab:
 
     def _make_router(self, nib: bool) -> Router:
         """Where the router comes from: here, a container over the suite's root."""
-        layers = [nib_layer(self.suite), image(self.suite)] if nib else [image(self.suite)]
-        return Router(self.holder, layers)
+        layers = [nib_layer(self.suite)] if nib else []
+        layers += [package_layer(self.suite, self.packages)] if self.packages else []
+        layers += [image(self.suite)]
+        return Router(self.holder, layers, containers="docker.io" in self.packages)
 
     def _build(self) -> None:
         self.inet.build()
