@@ -243,7 +243,7 @@ chroot "$target/both" sh -euc '
 def _add(root: Path, packages: tuple[str, ...], target: Path) -> None:
     """Packages, installed over the root by its own apt into a folder."""
     print(f"lab: adding {' '.join(packages)}, once", file=sys.stderr, flush=True)
-    _isolated(["sh", "-euc", ADD, "add", str(root), str(target), *packages])
+    isolated(["sh", "-euc", ADD, "add", str(root), str(target), *packages])
     for leftover in ("work", "both"):
         shutil.rmtree(target / leftover)
 
