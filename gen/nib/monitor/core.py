@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from nib.families import Family
-from nib.monitor import admin, prefixes, reports, upkeep
+from nib.monitor import admin, carrying, prefixes, reports, upkeep
 from nib.monitor.events import (
     Announce,
     Answer,
@@ -30,16 +30,15 @@ from nib.monitor.events import (
     Silenced,
     TableTouched,
     Tallied,
-    Watch,
     Woke,
 )
 from nib.monitor.health import Health, fall, measure, next_share_s, observe, share
 from nib.monitor.tally import Tally
+from nib.monitor.watching import discount, watch
 from nib.monitor.world import Key, World, obstacle, outage
 from nib.plan import Plan
-from nib.state import Live, carriers, counting, everything, render_state
+from nib.state import counting, everything, render_state
 from nib.status import Status
-from nib.targets import Target, family_of
 
 RETRY_S = 1.0  # at least this long between two loads of the whole table
 PUBLISH_S = 2.0  # how old the measurements in status.json may be
@@ -94,24 +93,10 @@ def begin(
         )
         for family, names in everyone.items()
     }
-    live = _carrying(plan, alive, _without(_last(plan, before), admin.down(orders)))
+    live = carrying.settled(
+        plan, alive, carrying.without(carrying.last(plan, before), admin.down(orders))
+    )
     return World(plan, states, live, orders, live, counting(plan, minute))
-
-
-def _last(plan: Plan, before: Status | None) -> Live:
-    """Who carried when status.json was written; everyone, if it does not say."""
-    carried = {
-        (uplink.name, family.family)
-        for uplink in (before.uplinks if before else ())
-        for family in uplink.families
-        if family.share
-    }
-    everyone = everything(plan)
-    last = {
-        family: frozenset(name for name in names if (name, family) in carried)
-        for family, names in everyone.items()
-    }
-    return _carrying(plan, last, everyone)
 
 
 def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
@@ -146,7 +131,9 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
         case Clock(_, minute):
             world = replace(world, hours=counting(world.plan, minute))
         case Ordered(_, asker, command):
-            refusal = admin.refusal(world.plan, command, _usable(world)) if world.facts else EARLY
+            refusal = (
+                admin.refusal(world.plan, command, carrying.usable(world)) if world.facts else EARLY
+            )
             answers = [Answer(asker, refusal)]
             if refusal is None:
                 orders, heard = admin.obey(world.orders, event)
@@ -239,14 +226,14 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     assert facts
     effects = list(said)
     waits = list(admin.ends(world.orders))
-    world, more = _watch(*_discount(world))
+    world, more = watch(*discount(world))
     effects += more
     world, more = _ease(world, at_s, waits)
     effects += more
     before = world.running
     down = admin.down(world.orders)
-    live = _carrying(world.plan, _usable(world), _without(world.live, down))
-    world = replace(world, live=live, running=_running(world, live))
+    live = carrying.settled(world.plan, carrying.usable(world), carrying.without(world.live, down))
+    world = replace(world, live=live, running=carrying.running(world, live))
     state = world.running, world.hours, world.upkeep.prefixes, world.easing
     wanted = (*state, down)
     if world.table_gone and at_s < world.retry_at:
@@ -286,46 +273,6 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     return world, tuple(effects)
 
 
-def _discount(world: World) -> tuple[World, list[Effect]]:
-    """A target that answers on none of several uplinks, while others do on each: it is to blame."""
-    found: dict[Target, list[bool]] = {}
-    for key, health in world.healths.items():
-        mute = world.silent.get(key, frozenset())
-        # of a line that is dead nothing answers: it says nothing about a target
-        if not obstacle(world, key) and (health.state == "up" or mute):
-            for target in world.plan.uplink(key[0]).targets_of(key[1]):
-                # each has a gateway of its own, and a program says what it likes
-                if family_of(target):
-                    found.setdefault(target, []).append(target in mute)
-    blamed = {target for target, mute in found.items() if all(mute) and len(mute) > 1}
-    kept = {target for target in world.discounted if all(found.get(target, ()))}
-    blamed |= kept
-    said: list[Effect] = [
-        Say(f"{target} answers on no uplink, but others do: it is left out of account", True)
-        for target in sorted(blamed - world.discounted, key=str)
-    ]
-    said += [
-        Say(f"{target} answers again") for target in sorted(world.discounted - blamed, key=str)
-    ]
-    return replace(world, discounted=frozenset(blamed)), said
-
-
-def _watch(world: World, effects: list[Effect]) -> tuple[World, list[Effect]]:
-    """Ask on every line as one asks on a line of which that is believed."""
-    watched = dict(world.watched)
-    for key, health in world.healths.items():
-        uplink = world.plan.uplink(key[0])
-        targets = uplink.targets_of(key[1])
-        counted = len(targets) - len(world.discounted.intersection(targets))
-        quorum = max(1, min(uplink.probe.quorum, counted))
-        mode = "off" if obstacle(world, key) else health.state
-        wish = Watch(*key, mode, quorum)
-        if watched.get(key) != wish:
-            watched[key] = wish
-            effects.append(wish)
-    return replace(world, watched=watched), effects
-
-
 def _ease(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:
     """Who came back a moment ago takes less than its share, beside others."""
     healths = dict(world.healths)
@@ -343,50 +290,3 @@ def _ease(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Ef
             said.append(Say(reports.whole(key), outage=outage(world, key)))
             healths[key] = replace(health, returned_s=None)
     return replace(world, healths=healths, easing=easing), said
-
-
-def _usable(world: World) -> Live:
-    """Not known to be dead, and with nothing in the way.  Who was not judged yet may carry.
-
-    The operator's orders come before what is known, but not before what is in the way.
-    """
-
-    def usable(key: Key) -> bool:
-        well = world.healths[key].state != "down"
-        return admin.takes(world.orders, key[0], well=well) and obstacle(world, key) is None
-
-    return {
-        family: frozenset(name for name in names if usable((name, family)))
-        for family, names in everything(world.plan).items()
-    }
-
-
-def _running(world: World, live: Live) -> Live:
-    """Who is down by order keeps its flows, as long as it is not dead."""
-
-    def well(key: Key) -> bool:
-        return world.healths[key].state != "down" and obstacle(world, key) is None
-
-    down = admin.down(world.orders)
-    return {
-        family: names
-        | {name for name in down if (name, family) in world.healths and well((name, family))}
-        for family, names in live.items()
-    }
-
-
-def _without(live: Live, names: frozenset[str]) -> Live:
-    return {family: alive - names for family, alive in live.items()}
-
-
-def _carrying(plan: Plan, usable: Live, last: Live) -> Live:
-    """`usable`; but where nobody in it would carry, nothing is better than the last state.
-
-    That is the state of those who carry by default: the others live and die all the same.
-    """
-    default = plan.policies[0]
-    members = {share.uplink for tier in default.tiers for share in tier}
-    return {
-        family: names if carriers(default, names) else names | (last[family] & members)
-        for family, names in usable.items()
-    }
