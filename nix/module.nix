@@ -198,6 +198,22 @@ let
     done
   '';
 
+  # -- what is run when uplinks come and go --------------------------------------------------------
+
+  hookTimes = {
+    up = "when an uplink is up again";
+    down = "when an uplink goes down";
+    long_down = "when an uplink has been down for `settings.notify.long_down`";
+  };
+
+  hooks = concatMap (
+    when:
+    map (name: {
+      name = "nib/hooks/${when}.d/${name}";
+      value.source = pkgs.writeShellScript "nib-${when}-${name}" cfg.hooks.${when}.${name};
+    }) (attrNames cfg.hooks.${when})
+  ) (attrNames hookTimes);
+
   # -- what is in the way --------------------------------------------------------------------------
 
   words = value: if isList value then value else filter isString (builtins.split " +" value);
@@ -324,6 +340,23 @@ in
       };
     };
 
+    hooks = mapAttrs (
+      when: what:
+      mkOption {
+        type = types.attrsOf types.lines;
+        default = { };
+        example = literalExpression ''
+          { "50-note" = '''echo "$NIB_UPLINK: $NIB_REASON" >> "$STATE_DIRECTORY/log"'''; }
+        '';
+        description = ''
+          Shell scripts by name, run in the order of the names ${what}, by
+          {file}`nib-notify.service`: without privileges, with a time limit
+          (`settings.hooks.timeout`), and told of the uplink in `NIB_*` variables.
+          What they call is found in {option}`systemd.services.nib-notify.path`.
+        '';
+      }
+    ) hookTimes;
+
     monitor.enable = mkOption {
       type = types.bool;
       default = cfg.nftables.enable;
@@ -339,6 +372,10 @@ in
         {
           assertion = cfg.monitor.enable -> cfg.nftables.enable;
           message = "services.nib.monitor needs the table: set services.nib.nftables.enable, or services.nib.monitor.enable = false.";
+        }
+        {
+          assertion = hooks != [ ] -> cfg.monitor.enable;
+          message = "services.nib.hooks are run when the monitor sees a change: set services.nib.monitor.enable, or leave them out.";
         }
         {
           assertion = config.networking.networkmanager.enable -> managed == [ ];
@@ -374,6 +411,7 @@ in
           name = path;
           value.source = "${rendered}/etc/${path}";
         }) linked
+        ++ hooks
       );
 
       systemd.network.enable = true;

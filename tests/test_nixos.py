@@ -232,6 +232,19 @@ def test_builds_what_the_command_writes(nix: Nix, tmp_path: Path) -> None:
     assert files(tmp_path) == {path: text for path, text in built.items() if path not in fragments}
 
 
+def test_a_hook_is_a_program_that_runs(nix: Nix, tmp_path: Path) -> None:
+    hook = nix.built("nftables", "hook")
+    told = {"NIB_UPLINK": "dsl", "NIB_REASON": "no carrier", "STATE_DIRECTORY": str(tmp_path)}
+    subprocess.run([hook], env=told, check=True)
+    assert (tmp_path / "last").read_text() == "dsl: no carrier\n"
+
+
+def test_a_hook_that_is_no_script_stops_the_build(nix: Nix) -> None:
+    done = nix.build("build-bad-hook", "hook")
+    assert done.returncode
+    assert "syntax error" in done.stderr, done.stderr
+
+
 def test_a_build_is_reproducible(nix: Nix) -> None:
     nix.built("three-uplinks", "rendered")
     nix.built("three-uplinks", "rendered", "--check")
@@ -241,7 +254,9 @@ def test_a_build_is_reproducible(nix: Nix) -> None:
 def test_what_is_linked_is_there(nix: Nix, case: str) -> None:
     """Also: every case is one that nib-gen accepts and that nft loads."""
     out = nix.built(case, "rendered")
-    for source in nix.value(case, "summary")["etc"].values():
+    for path, source in nix.value(case, "summary")["etc"].items():
+        if path.startswith("nib/hooks/"):
+            continue
         assert (out / source.partition("-nib-rendered/")[2]).is_file(), source
 
 

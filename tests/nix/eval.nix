@@ -112,6 +112,7 @@ in
     inherit (config.networking.firewall) checkReversePath;
     tables = filter (name: match "nib.*" name != null) (attrNames config.networking.nftables.tables);
   };
+  hook = config.environment.etc."nib/hooks/down.d/50-note".source;
   inherit (config.services.nib)
     rendered
     configFile

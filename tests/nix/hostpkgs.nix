@@ -111,6 +111,15 @@ rec {
     system
     ;
   writeText = name: text: writeTextFile { inherit name text; };
+  # Checks the syntax, as nixpkgs does.
+  writeShellScript =
+    name: text:
+    writeTextFile {
+      inherit name;
+      executable = true;
+      text = "#!${shell}\n${text}\n";
+      checkPhase = "${shell} -n \"$out\"";
+    };
   formats.json = json;
   stdenv = {
     buildPlatform = platform;

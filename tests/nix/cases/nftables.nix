@@ -64,6 +64,8 @@
       policies.calls.when_down = "block";
       probe.interval = "1s";
     };
+    hooks.down."50-note" = "echo \"$NIB_UPLINK: $NIB_REASON\" > \"$STATE_DIRECTORY/last\"";
+    hooks.up."50-note" = "rm -f \"$STATE_DIRECTORY/last\"";
     nftables.fragments = {
       "10-printer" = ''
         add rule inet nib user_forward iifname "lan1" ip daddr 192.168.10.9 drop
