@@ -64,7 +64,8 @@ class Part:
 
 @pytest.mark.parametrize("part", [Part(Wheel(20)), Part(Gear(12)), Part(None)])
 def test_of_a_union_that_part_which_was_written(part: Part) -> None:
-    assert decode(Part, asdict(part)) == part
+    assert codec.encode(part) == asdict(part)
+    assert decode(Part, codec.encode(part)) == part
 
 
 @pytest.mark.parametrize("data", ["steel", 3, ["teeth"], []])
