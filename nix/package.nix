@@ -20,10 +20,8 @@ python3Packages.buildPythonApplication {
 
   build-system = [ python3Packages.hatchling ];
   dependencies = with python3Packages; [
-    icmplib
     jinja2
     jsonschema
-    pyroute2
     pyyaml
   ];
 

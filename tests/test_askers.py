@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import answering
 import samples
 from alone import alone, eventually, neighbour, sh, wait_for
 from nib.families import Family
-from nib.monitor.askers import dns
+from nib.monitor.askers import dns, icmp
 from nib.monitor.askers.every import MOST, Askers
 from nib.monitor.askers.way import Way
 from nib.targets import Command, Connect, Fetch, Neighbour, Ping, Query, Target
@@ -26,6 +28,16 @@ THERE = {4: "192.0.2.1", 6: "2001:db8::1"}
 SILENT = {4: "192.0.2.99", 6: "2001:db8::99"}
 
 Far = Callable[[str], str]
+
+
+@given(of=st.integers(0, 0xFFFF), number=st.integers(0, 0xFFFF))
+def test_the_checksum_of_an_echo_request(of: int, number: int) -> None:
+    """RFC 1071: whoever sums all words up gets ones, whichever zero there may be."""
+    packet = icmp.request(4, of, number)
+    total = sum(struct.unpack(f"!{len(packet) // 2}H", packet))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    assert total == 0xFFFF
 
 
 @contextmanager

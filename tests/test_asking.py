@@ -54,9 +54,9 @@ def told(trace: str, of: Probe | None = None, mode: Mode = "up", arriving: bool 
         # two rounds of the burst are lost as well
         (".....!!!........", "1----1333-1----1"),
         # silence: three rounds, and the answers to the last have their time
-        (".....!!!!!!!!!!!!!!!", "1----1333D----3----3"),
+        (".....!!!!!!!!!!!!!!!", "1----1333D3----3----"),
         # back: a round of all targets each interval, each answered one is said
-        (".....!!!!!!!!.......", "1----1333D----U----U"),
+        (".....!!!!!!!!.......", "1----1333D3----U----"),
     ],
 )
 def test_traces(trace: str, expected: str) -> None:
@@ -93,7 +93,7 @@ def test_a_line_that_is_off_is_not_asked() -> None:
 
 
 def test_fall_is_the_rounds_of_a_burst() -> None:
-    assert told(".....!!!!!!", probe("{fall: 1}")) == "1----13D---"
+    assert told(".....!!!!!!", probe("{fall: 1}")) == "1----13D--3"
     assert told(".....!!!!!!", probe("{fall: 4}")) == "1----13333D"
 
 

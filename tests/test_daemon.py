@@ -1,6 +1,5 @@
 """nib-monitor as a program: what it says, what it leaves with, and that it puts things back."""
 
-import asyncio
 import json
 import signal
 import socket
@@ -15,8 +14,6 @@ import pytest
 import samples
 from alone import alone, sh, wait_for
 from nib import stream
-from nib.monitor.daemon import Daemon
-from nib.monitor.events import Woke
 from nib.plan import to_json
 from nib.status import STATUS_FILE, from_json
 from nib.stream import Change, Flip, Share, Snapshot
@@ -259,21 +256,3 @@ def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
     assert code == 0
     said = [line for line in journal.splitlines() if "table or its state file is not in" in line]
     assert said and len(set(said)) == len(said), journal
-
-
-@pytest.mark.parametrize("turns", range(6))
-def test_a_stop_that_comes_along_with_an_event_is_heard(plan_file: Path, turns: int) -> None:
-    """Seen as a monitor that did not end, in one of three hundred restarts."""
-
-    async def cancelled() -> bool:
-        daemon = Daemon(PLAN, plan_file)
-        waiting = asyncio.create_task(daemon._next(asyncio.get_running_loop().time() + 60))
-        await asyncio.sleep(0)
-        daemon._events.put_nowait(Woke(0))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        too_late = not waiting.cancel()
-        await asyncio.wait([waiting])
-        return too_late or waiting.cancelled()
-
-    assert asyncio.run(cancelled())

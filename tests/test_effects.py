@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pyroute2.iproute.linux import AsyncIPRoute
 
 import samples
 from alone import alone, eventually, sh
@@ -29,6 +28,7 @@ from nib.monitor.events import (
     SetBalance,
 )
 from nib.monitor.links import MAIN, look
+from nib.monitor.netlink import Kernel
 from nib.monitor.tables import TableWatch
 from nib.monitor.upkeep import PUT_BACK6
 from nib.plan import Plan, Priority, Rule
@@ -66,10 +66,9 @@ async def acting(
 ) -> AsyncIterator[Acting]:
     sh(DEVICES)
     act = Acting()
-    async with AsyncIPRoute(strict_check=True) as ipr:
-        with closing(TableWatch("nib", act.touch)) as tables:
-            act.effects = Effects(plan, table_file, tables, ipr)
-            yield act
+    with closing(TableWatch("nib", act.touch)) as tables, Kernel() as kernel:
+        act.effects = Effects(plan, table_file, tables, kernel)
+        yield act
 
 
 def routes(table: object = "main") -> list[str]:
@@ -374,9 +373,9 @@ async def test_facts_while_the_kernel_is_busy() -> None:
         ]
     )
     try:
-        async with AsyncIPRoute(strict_check=True) as ipr, asyncio.timeout(10):
+        async with asyncio.timeout(10):
             for _ in range(100):
-                facts = await look(ipr, PLAN)
+                facts = await look(PLAN)
                 assert [device.name for device in facts.devices] == ["wan1", "wan2", "lan1"]
     finally:
         busy.kill()

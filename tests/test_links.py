@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from pyroute2.iproute.linux import AsyncIPRoute
-
 import samples
 from alone import alone, sh
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
@@ -43,8 +41,7 @@ def rule_text(rule: Rule) -> str:
 
 
 async def looked(plan: Plan = PLAN) -> Facts:
-    async with AsyncIPRoute(strict_check=True) as ipr:
-        return await look(ipr, plan)
+    return await look(plan)
 
 
 @alone

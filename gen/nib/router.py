@@ -9,15 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pyroute2 import NFCTSocket
-from pyroute2.netlink.exceptions import NetlinkError
-
 from nib import steps
 from nib.changes import Changes, differing, holds, inverse, summary
 from nib.families import FAMILIES
 from nib.host import Refused, command, reason, say
 from nib.install import write
 from nib.leftovers import Command, leftovers
+from nib.monitor.conntrack import forget_flows
 from nib.plan import Mark, Plan
 from nib.planner import BALANCE, MAIN_FIRST
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
@@ -268,11 +266,11 @@ class Run:
 def forget(marks: Iterable[Mark], mask: int) -> None:
     """Drop the connections with these marks under `mask`.  What cannot be done is only named."""
     try:
-        with NFCTSocket() as conntrack:
-            for mark in marks:
-                conntrack.flush(mark=mark, mark_mask=mask)
-    except (NetlinkError, OSError) as problem:
-        say(f"note: connections of moved uplinks stay: {problem}")
+        for mark in marks:
+            for family in FAMILIES:
+                forget_flows(family, mark, mask)
+    except OSError as problem:
+        say(f"note: connections of moved uplinks stay: {problem.strerror}")
 
 
 def sweep(plan: Plan) -> bool:

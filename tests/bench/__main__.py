@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import compile, failover, flip, load, monitor, month, size, throughput
+from bench import compile, conntrack, failover, flip, load, monitor, month, size, throughput
 from bench.report import Table, as_json, text
 from lab.image import SUITES
 
@@ -13,6 +13,7 @@ ALL: dict[str, tuple[Callable[[str, int], Table], bool, int]] = {
     "throughput": (throughput.run, False, 11),
     "size": (size.run, False, 9),
     "flip": (flip.run, False, 50),
+    "conntrack": (conntrack.run, False, 21),
     "compile": (compile.run, False, 11),
     "load": (load.run, False, 11),
     "monitor": (monitor.run, True, 1),

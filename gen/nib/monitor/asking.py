@@ -32,6 +32,7 @@ HELD_UP_S = 0.25
 NUMBERS = 0x10000
 
 NOBODY: Mapping[Target, str] = {}
+NONE: frozenset[Target] = frozenset()
 
 Mode = Literal["off", "unknown", "up", "down"]
 """What is believed of the line that is asked on; off: there is nothing to ask by."""
@@ -88,7 +89,7 @@ class Burst:
 class Asking:
     """All that is known of the asking.
 
-    `phase`: where in the interval its turns are, 0..1, so that not all uplinks ask at once.
+    `phase`: where in the interval its turns are, 0..1, by the clock; who has the same asks at once.
     `slowest_s`: of the answers of late; None before the first.  `misses`: how many questions in a
     row a target has not answered.  No question asked before `trusted_s` begins a burst.
     """
@@ -139,7 +140,7 @@ def watch(asking: Asking, mode: Mode, quorum: int, at_s: float) -> Asking:
     burst = Burst(at_s, at_s) if mode == "unknown" else None
     next_s = asking.next_s
     if asking.mode in ("off", "unknown"):
-        next_s = at_s + asking.phase * asking.probe.interval_ms / 1000
+        next_s = _next_turn(asking, at_s)
     return replace(asking, mode=mode, next_s=next_s, burst=burst, trusted_s=at_s)
 
 
@@ -149,7 +150,8 @@ def turn(asking: Asking, at_s: float) -> Step:
         return asking, ()
     if at_s > asking.due_s + HELD_UP_S:
         burst = replace(asking.burst, next_s=at_s, rounds=0) if asking.burst else None
-        asking = replace(asking, rounds=(), burst=burst, next_s=at_s, trusted_s=at_s)
+        next_s = _next_turn(asking, at_s)
+        asking = replace(asking, rounds=(), burst=burst, next_s=next_s, trusted_s=at_s)
     missed = _doubtful(asking)
     asking, acts = _close(asking, at_s)
     if asking.burst is None and missed and at_s >= missed.asked_s + asking.patience_s:
@@ -186,9 +188,8 @@ def hear(
         asking = replace(asking, burst=replace(asking.burst, heard=known))
         if len(known) >= asking.quorum:
             good = _judged(asking, at_s, True, at_s) if asking.mode == "unknown" else ()
-            next_s = max(asking.next_s, at_s)
-            if asking.mode == "unknown":
-                next_s = at_s + asking.phase * asking.probe.interval_ms / 1000
+            late = asking.mode == "unknown" or asking.next_s < at_s
+            next_s = _next_turn(asking, at_s) if late else asking.next_s
             asking = replace(asking, mode="up", next_s=next_s, burst=None, trusted_s=at_s)
             acts = (*acts, *good)
     elif asking.mode == "down" and len(heard.rtts_ms) == asking.quorum:
@@ -224,8 +225,10 @@ def arrive(asking: Asking) -> Asking:
 
 def silent(asking: Asking) -> frozenset[Target]:
     """The targets that do not answer where others do."""
+    if all(missed < SILENT for missed in asking.misses.values()):
+        return NONE
     mute = frozenset(t for t in asking.targets if asking.misses.get(t, 0) >= SILENT)
-    return mute if len(mute) < len(asking.targets) else frozenset()
+    return mute if len(mute) < len(asking.targets) else NONE
 
 
 def _doubtful(asking: Asking) -> Round | None:
@@ -253,9 +256,15 @@ def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
         return replace(asking, burst=replace(burst, next_s=latest_s)), ()
     refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
     verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
-    interval_s = asking.probe.interval_ms / 1000
-    asking = replace(asking, mode="down", burst=None, next_s=at_s + interval_s, trusted_s=at_s)
+    next_s = _next_turn(asking, at_s)
+    asking = replace(asking, mode="down", burst=None, next_s=next_s, trusted_s=at_s)
     return asking, verdict
+
+
+def _next_turn(asking: Asking, at_s: float) -> float:
+    """The first of its turns that is not before `at_s`."""
+    interval_s = asking.probe.interval_ms / 1000
+    return at_s + (asking.phase * interval_s - at_s) % interval_s
 
 
 def _calmly(asking: Asking, at_s: float) -> Step:

@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from nib import __version__, plan, status
 from nib.hours import minute_of_week
 from nib.monitor import admin, core, links
@@ -35,6 +32,7 @@ from nib.monitor.events import (
     Watch,
     Woke,
 )
+from nib.monitor.netlink import Kernel
 from nib.monitor.notify import notify, passed_socket, watchdog_s
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
@@ -51,6 +49,9 @@ PATROL_S = 10.0
 # What is looked at may vanish meanwhile.
 LOOKS = 5
 LOOK_AGAIN_S = 0.1
+
+# So many probers ask at once: waking up costs more than a question.
+TOGETHER = 8
 
 MINUTE_S = 60
 # Not a moment too early: the minute would be the old one.
@@ -101,23 +102,18 @@ class Daemon:
         self._control = Control(self._ordered)
         self._stop = asyncio.Event()
         self._gateways: Mapping[Key, tuple[str | None, Device]] = {}
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Watch until SIGTERM or SIGINT.  What is loaded then stays loaded."""
         loop = asyncio.get_running_loop()
         for stopping in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stopping, self._stop.set)
-        with contextlib.closing(TableWatch("nib", self._touched)) as tables:
-            await self._watch(tables)
+        with contextlib.closing(TableWatch("nib", self._touched)) as tables, Kernel() as changing:
+            await self._watch(tables, changing)
 
-    async def _watch(self, tables: TableWatch) -> None:
-        # Looking and changing take turns of their own, each on its socket.
-        async with (
-            AsyncIPRoute(strict_check=True) as looking,
-            AsyncIPRoute(strict_check=True) as changing,
-            asyncio.TaskGroup() as group,
-        ):
-            self._looking = looking
+    async def _watch(self, tables: TableWatch, changing: Kernel) -> None:
+        async with asyncio.TaskGroup() as group:
             table_file = self._plan_file.with_name("nib.nft")
             given = [lan.device for lan in self._plan.lans if lan.subnet is not None]
             announcers = {device: Announcer(device) for device in given}
@@ -146,7 +142,9 @@ class Daemon:
         for place, (uplink, family) in enumerate(probed):
             key = uplink.name, family
             gateway = partial(self._gateway, key)
-            probers[key] = Prober(uplink, family, place, self._events.put_nowait, gateway)
+            phase = place // TOGETHER * TOGETHER / len(probed)
+            emit = self._events.put_nowait
+            probers[key] = Prober(uplink, family, place, emit, gateway, phase=phase)
         return probers
 
     async def _think(self) -> None:
@@ -156,8 +154,9 @@ class Daemon:
         world = core.begin(self._plan, loop.time(), published, _minute(), _kept_orders())
         while True:
             first = world.facts is None
-            event = await (self._events.get() if first else self._next(world.wake_at))
-            world, effects = core.step(world, event)
+            world, effects = core.step(world, event := await self._events.get())
+            if world.facts is not None:
+                self._wake(world.wake_at)
             self._gateways = world.upkeep.gateways
             for effect in effects:
                 if isinstance(effect, Watch):
@@ -176,18 +175,17 @@ class Daemon:
         gateway, _ = self._gateways.get(key, (None, None))
         return gateway
 
-    async def _next(self, wake_at: float) -> Event:
-        """The oldest event that waits, or the first to come; none until `wake_at`: a Woke."""
-        loop = asyncio.get_running_loop()
-        if not self._events.empty():
-            return self._events.get_nowait()
-        try:
-            # not wait_for: before Python 3.12 it can lose a cancellation that comes with an event
-            async with asyncio.timeout_at(wake_at):
-                return await self._events.get()
-        except TimeoutError:
-            # what came meanwhile comes first
-            return Woke(loop.time()) if self._events.empty() else self._events.get_nowait()
+    def _wake(self, at_s: float) -> None:
+        """Have a Woke among the events at that time, and at no other."""
+        if self._alarm and self._alarm.when() != at_s:
+            self._alarm.cancel()
+            self._alarm = None
+        if not self._alarm:
+            self._alarm = asyncio.get_running_loop().call_at(at_s, self._woke)
+
+    def _woke(self) -> None:
+        self._alarm = None
+        self._events.put_nowait(Woke(asyncio.get_running_loop().time()))
 
     async def _act(self, effects: Effects) -> None:
         loop = asyncio.get_running_loop()
@@ -230,11 +228,11 @@ class Daemon:
         """What the kernel has.  A look that was disturbed is taken again, a few times."""
         for _ in range(LOOKS - 1):
             try:
-                return await links.look(self._looking, self._plan)
-            except NetlinkError as error:
-                log.warning("the kernel does not say what it has: %s", error.args[1])
+                return await links.look(self._plan)
+            except OSError as error:
+                log.warning("the kernel does not say what it has: %s", error.strerror)
                 await asyncio.sleep(LOOK_AGAIN_S)
-        return await links.look(self._looking, self._plan)
+        return await links.look(self._plan)
 
     async def _patrol(self) -> None:
         while True:

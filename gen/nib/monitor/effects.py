@@ -2,19 +2,18 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-from pyroute2.netlink.exceptions import NetlinkError
 
 from nib import status as statuses
 from nib.families import Family
-from nib.monitor import admin
+from nib.monitor import admin, rtnetlink
 from nib.monitor.announce import Announcer
 from nib.monitor.conntrack import forget_flows
 from nib.monitor.events import (
@@ -37,10 +36,23 @@ from nib.monitor.events import (
     Say,
     SetBalance,
 )
-from nib.monitor.links import FAMILIES, MAIN, RT_SCOPE_LINK
+from nib.monitor.links import MAIN
+from nib.monitor.netlink import Kernel
 from nib.monitor.notify import notify
+from nib.monitor.rtnetlink import (
+    FR_ACT_TO_TBL,
+    FR_ACT_UNREACHABLE,
+    NLM_F_APPEND,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RTN_UNICAST,
+    Address,
+    Route,
+    RuleEntry,
+    Way,
+)
 from nib.monitor.tables import TableWatch
-from nib.plan import PROTOCOL, Plan, Rule
+from nib.plan import PROTOCOL, Plan, Rule, Table
 
 log = logging.getLogger("nib-monitor")
 
@@ -48,7 +60,7 @@ NFT_TIMEOUT_S = 10
 
 NOBODY: Mapping[str, Announcer] = MappingProxyType({})
 
-EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL = 17, 2, 3, 99
+AS_IT_SHOULD_BE = (errno.EEXIST, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL)
 # a network that nobody else has: no duplicates to look for
 IFA_F_NODAD = 0x02
 
@@ -65,25 +77,19 @@ class Effects:
         plan: Plan,
         table_file: Path,
         tables: TableWatch,
-        ipr: Any,
+        kernel: Kernel,
         announcers: Mapping[str, Announcer] = NOBODY,
     ) -> None:
         self._plan = plan
         self._table_file = table_file
         self._tables = tables
-        self._ipr = ipr
+        self._kernel = kernel
         self._announcers = announcers
         self._state_file = Path(plan.state_file)
         self._line = ""
 
     async def run(self, effect: Deed) -> None:
         """Do it.  Raises EffectError, and OSError if a file cannot be written."""
-        try:
-            await self._do(effect)
-        except NetlinkError as error:
-            raise EffectError(f"{error.args[1]} (errno {error.code})") from None
-
-    async def _do(self, effect: Deed) -> None:
         match effect:
             case LoadState(text):
                 await self._load(text, self._state_file)
@@ -96,17 +102,18 @@ class Effects:
             case SetBalance(family, hops):
                 await self._set_balance(family, hops)
             case AddDefault(default):
-                await self._route("append", default)
+                # beside what there is: never "replace", which takes others' routes
+                self._route(default, rtnetlink.add_route, NLM_F_APPEND)
             case RemoveDefault(default):
-                await self._route("del", default)
+                self._route(default, rtnetlink.remove_route)
             case AddRule(rule):
-                await self._rule("add", rule)
+                self._change(rtnetlink.add_rule, _entry(rule))
             case RemoveRule(rule):
-                await self._rule("del", rule)
+                self._change(rtnetlink.remove_rule, _entry(rule))
             case AddNetwork(network):
-                await self._network("add", network)
+                self._network(network, add=True)
             case RemoveNetwork(network):
-                await self._network("del", network)
+                self._network(network, add=False)
             case Announce(lans):
                 for announced in lans:
                     self._announcers[announced.device].announce(announced)
@@ -147,110 +154,83 @@ class Effects:
             await nft(Path("-"), text)
 
     async def _set_balance(self, family: Family, hops: tuple[NextHop, ...]) -> None:
-        table = self._plan.balance_table
-        index = await self._indexes()
-        ways = [
-            {"oif": index[hop.device], "hops": hop.weight - 1, "gateway": hop.gateway}
-            for hop in hops
-            if hop.device in index
-        ]
-        if not ways:
-            await self._ask(self._ipr.flush_routes(table=table, family=FAMILIES[family]))
-            return
-        way: dict[str, object] = {"multipath": ways}
-        if family == 6 and len(ways) == 1:
-            # the only form in which IPv6 takes a device without a gateway
-            way = {key: ways[0][key] for key in ("oif", "gateway") if ways[0][key]}
-        await self._ask(
-            self._ipr.route(
-                "replace",
-                family=FAMILIES[family],
-                dst="default",
-                table=table,
-                proto=PROTOCOL,
-                **way,
-            )
+        indexes = {hop.device: _index(hop.device) for hop in hops}
+        ways = tuple(
+            Way(indexes[hop.device], hop.gateway, hop.weight) for hop in hops if indexes[hop.device]
         )
-
-    async def _route(self, command: str, default: Default) -> None:
-        """Add beside what there is, or delete: never "replace", which takes others' routes."""
-        index = (await self._indexes()).get(default.device)
-        if index is None:
-            # its routes went with it
+        if ways:
+            balance = _default(family, self._plan.balance_table, 0, ways)
+            self._change(rtnetlink.add_route, balance, NLM_F_REPLACE)
             return
-        way: dict[str, object] = {"gateway": default.gateway} if default.gateway else {}
-        if not default.gateway and default.family == 4:
-            way["scope"] = RT_SCOPE_LINK
-        await self._ask(
-            self._ipr.route(
-                command,
-                family=FAMILIES[default.family],
-                dst="default",
-                table=default.table,
-                oif=index,
-                priority=default.metric,
-                proto=PROTOCOL,
-                **way,
-            )
-        )
+        there = rtnetlink.routes(self._kernel, family, self._plan.balance_table, 0)
+        for route in [route async for route in there]:
+            self._change(rtnetlink.remove_route, route)
 
-    async def _network(self, command: str, network: LanNetwork) -> None:
+    def _route(self, default: Default, change: Callable[..., None], *flags: int) -> None:
+        index = _index(default.device)
+        if index:  # else its routes went with it
+            way = Way(index, default.gateway, 1)
+            route = _default(default.family, default.table, default.metric, (way,))
+            self._change(change, route, *flags)
+
+    def _network(self, network: LanNetwork, *, add: bool) -> None:
         """The route, and an address: of one on another device a lan would ask in vain."""
-        index = (await self._indexes()).get(network.device)
-        if index is None:
+        index = _index(network.device)
+        if not index:
             return
-        await self._ask(
-            self._ipr.route(
-                command,
-                family=FAMILIES[6],
-                dst=network.network,
-                oif=index,
-                priority=network.metric,
-                proto=PROTOCOL,
-            )
+        destination, _, length = network.network.partition("/")
+        ways = (Way(index, None, 1),)
+        route = Route(
+            6, destination, int(length), MAIN, PROTOCOL, RTN_UNICAST, network.metric, ways
         )
-        own: dict[str, object] = {"address": network.address, "prefixlen": 128}
-        if command == "add":
-            own["flags"] = IFA_F_NODAD
-        await self._ask(self._ipr.addr(command, index=index, family=FAMILIES[6], **own))
-
-    async def _rule(self, command: str, rule: Rule) -> None:
-        asked: dict[str, object] = {
-            "family": FAMILIES[rule.family],
-            "priority": rule.priority,
-            "protocol": PROTOCOL,
-        }
-        if rule.table is None:
-            asked["action"] = "unreachable"
+        own = Address(index, 6, network.address, IFA_F_NODAD if add else 0, 0)
+        if add:
+            self._change(rtnetlink.add_route, route, NLM_F_EXCL)
+            self._change(rtnetlink.add_address, own)
         else:
-            asked["table"] = MAIN if rule.table == "main" else rule.table
-        if rule.suppress_prefixlength is not None:
-            asked["suppress_prefixlen"] = rule.suppress_prefixlength
-        if rule.oif:
-            asked["oifname"] = rule.oif
-        if rule.iif:
-            asked["iifname"] = rule.iif
-        if rule.source:
-            asked["src"] = f"{rule.source}/{32 if rule.family == 4 else 128}"
-        if rule.mark is not None:
-            asked |= {"fwmark": rule.mark, "fwmask": rule.mask}
-        await self._ask(self._ipr.rule(command, **asked))
+            self._change(rtnetlink.remove_route, route)
+            self._change(rtnetlink.remove_address, own)
 
-    async def _indexes(self) -> dict[str, int]:
-        return {
-            link.get("ifname"): link["index"]
-            async for link in await self._ipr.link("dump")
-            if link.get("ifname") in self._plan.devices
-        }
-
-    @staticmethod
-    async def _ask(request: Any) -> None:
+    def _change(self, change: Callable[..., None], *arguments: object) -> None:
         """What is there already, or gone already, is as it should be."""
         try:
-            await request
-        except NetlinkError as error:
-            if error.code not in (EEXIST, ENOENT, ESRCH, EADDRNOTAVAIL):
-                raise
+            change(self._kernel, *arguments)
+        except OSError as error:
+            if error.errno not in AS_IT_SHOULD_BE:
+                raise EffectError(f"{error.strerror} (errno {error.errno})") from None
+
+
+def _index(device: str) -> int:
+    """The number of the device that has this name now; 0: there is none."""
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        return 0
+
+
+def _default(family: Family, table: Table, metric: int, ways: tuple[Way, ...]) -> Route:
+    return Route(family, None, 0, table, PROTOCOL, RTN_UNICAST, metric, ways)
+
+
+def _entry(rule: Rule) -> RuleEntry:
+    """A rule in the kernel's words, with nib's own protocol number."""
+    table = MAIN if rule.table == "main" else rule.table
+    return RuleEntry(
+        family=rule.family,
+        destination_length=0,
+        source_length=(32 if rule.family == 4 else 128) if rule.source else 0,
+        source=rule.source,
+        action=FR_ACT_TO_TBL if table else FR_ACT_UNREACHABLE,
+        flags=0,
+        table=table or 0,
+        priority=rule.priority,
+        suppress=rule.suppress_prefixlength,
+        oif=rule.oif,
+        iif=rule.iif,
+        mark=rule.mark or 0,
+        mask=rule.mask,
+        protocol=PROTOCOL,
+    )
 
 
 async def nft(file: Path, stdin: str = "") -> None:

@@ -6,25 +6,23 @@ asked afresh (it removes routes silently when a link goes down).
 
 import asyncio
 import errno
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Literal
-
-from pyroute2.iproute.linux import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import (
-    RTMGRP_IPV4_IFADDR,
-    RTMGRP_IPV4_ROUTE,
-    RTMGRP_IPV4_RULE,
-    RTMGRP_IPV6_IFADDR,
-    RTMGRP_IPV6_ROUTE,
-    RTMGRP_IPV6_RULE,
-    RTMGRP_LINK,
-)
+from typing import Literal
 
 from nib.families import Family
+from nib.monitor import rtnetlink
 from nib.monitor.events import Default, Device, Facts, LanNetwork, NextHop, PresentRule
+from nib.monitor.netlink import MOST_BYTES, Kernel, Message, listen, messages
+from nib.monitor.rtnetlink import (
+    FR_ACT_TO_TBL,
+    FR_ACT_UNREACHABLE,
+    RT_SCOPE_LINK,
+    Address,
+    Route,
+    RuleEntry,
+)
 from nib.plan import PROTOCOL, Plan, Priority, Rule, Table
 
 MAIN = Table(254)
@@ -33,39 +31,49 @@ MAIN = Table(254)
 DEBOUNCE_S = 0.01
 DEADLINE_S = 0.1
 
+LOOKS = 5
+
 IFF_UP = 0x1
 # Duplicate address detection goes on, or has found another one: it cannot be used.
 IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x08, 0x40
-RT_SCOPE_LINK = 253
-FR_ACT_TO_TBL = 1
-FR_ACT_UNREACHABLE = 7
 FIB_RULE_INVERT = 0x2
-NONE = 0xFFFFFFFF
+NONE = -1
 
-FAMILIES: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
+# linux/rtnetlink.h: what to be told of
+LINKS = 0x1
+ADDRESSES: dict[Family, int] = {4: 0x10, 6: 0x100}
+ROUTES: dict[Family, int] = {4: 0x40, 6: 0x400}
+RULES: dict[Family, int] = {4: 0x80, 6: 0x40000}
 
 
-async def look(ipr: Any, plan: Plan) -> Facts:
-    """Ask the kernel for everything the plan is about."""
-    names = set(plan.devices)
-    links = {
-        link["index"]: link async for link in await ipr.link("dump") if link.get("ifname") in names
-    }
-    addresses: dict[int, list[tuple[Family, str]]] = {index: [] for index in links}
+async def look(plan: Plan) -> Facts:
+    """Ask the kernel for everything the plan is about.
+
+    What changes while it is told is asked for again, a few times.  Raises OSError.
+    """
+    with Kernel() as kernel:
+        for _ in range(LOOKS - 1):
+            with suppress(InterruptedError):
+                return await _look(kernel, plan)
+        return await _look(kernel, plan)
+
+
+async def _look(kernel: Kernel, plan: Plan) -> Facts:
+    links = [link async for link in rtnetlink.links(kernel) if link.name in plan.devices]
+    addresses: dict[int, list[tuple[Family, str]]] = {link.ifindex: [] for link in links}
     for family in plan.families:
-        async for entry in await ipr.addr("dump", family=FAMILIES[family]):
-            if entry["index"] in addresses and _usable(entry):
-                local = entry.get("local") or entry.get("address")
-                addresses[entry["index"]].append((family, str(local)))
+        async for entry in rtnetlink.addresses(kernel, family):
+            if entry.ifindex in addresses and _usable(entry):
+                addresses[entry.ifindex].append((family, entry.address))
     devices = tuple(
         Device(
-            name=link.get("ifname"),
-            index=index,
-            up=bool(link["flags"] & IFF_UP),
-            carrier=bool(link.get("carrier")),
-            addresses=tuple(sorted(addresses[index])),
+            name=link.name,
+            index=link.ifindex,
+            up=bool(link.flags & IFF_UP),
+            carrier=link.carrier,
+            addresses=tuple(sorted(addresses[link.ifindex])),
         )
-        for index, link in sorted(links.items())
+        for link in sorted(links)
     )
     device_of = {device.index: device.name for device in devices}
     tables = {MAIN, *(uplink.table for uplink in plan.uplinks)}
@@ -79,89 +87,87 @@ async def look(ipr: Any, plan: Plan) -> Facts:
                 Default(
                     family=family,
                     table=table,
-                    device=device_of[way.get("oif")],
-                    gateway=way.get("gateway"),
-                    metric=route.get("priority") or 0,
-                    ours=route["proto"] == PROTOCOL,
+                    device=device_of[way.ifindex],
+                    gateway=way.gateway,
+                    metric=route.metric,
+                    ours=route.protocol == PROTOCOL,
                 )
-                for route in await _defaults(ipr, family, table)
-                for way in route.get("multipath") or (route,)
-                if way.get("oif") in device_of
+                async for route in rtnetlink.routes(kernel, family, table, 0)
+                for way in route.ways
+                if way.ifindex in device_of
             ]
-        for route in await _defaults(ipr, family, plan.balance_table):
+        async for route in rtnetlink.routes(kernel, family, plan.balance_table, 0):
             # the kernel's order: the first is what it would use
             balance.setdefault(family, _hops(route, device_of))
+        planned = _by_place(plan.rules)
         rules += [
             rule
-            async for entry in await ipr.rule("dump", family=FAMILIES[family])
-            for rule in _known_rule(entry, family, plan)
+            async for entry in rtnetlink.rules(kernel, family)
+            for rule in _known_rule(entry, plan, planned)
         ]
     if any(uplink.delegated for uplink in plan.uplinks):
-        networks = await _networks(ipr, device_of)
+        networks = [
+            network
+            async for route in rtnetlink.routes(kernel, 6, MAIN, 64)
+            for network in _networks(route, device_of)
+        ]
     return Facts(devices, tuple(defaults), tuple(balance.items()), tuple(rules), tuple(networks))
 
 
-def _usable(entry: Any) -> bool:
+def _usable(entry: Address) -> bool:
     """Whether the world can answer to an address: one for the link alone is none here."""
-    flags = entry.get("flags") or 0
-    return entry["scope"] != RT_SCOPE_LINK and not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
+    return entry.scope != RT_SCOPE_LINK and not entry.flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
 
 
-async def _defaults(ipr: Any, family: Family, table: Table) -> list[Any]:
-    try:
-        dump = await ipr.route("dump", family=FAMILIES[family], table=table)
-        return [route async for route in dump if route["dst_len"] == 0]
-    except NetlinkError as error:
-        # no such table yet: the same as an empty one
-        if error.code in (2, 19):
-            return []
-        raise
+def _networks(route: Route, device_of: Mapping[int, str]) -> list[LanNetwork]:
+    """The network that the monitor has given to a device by this route."""
+    index = route.ways[0].ifindex
+    if route.protocol != PROTOCOL or index not in device_of:
+        return []
+    return [LanNetwork(f"{route.destination}/64", device_of[index], route.metric)]
 
 
-async def _networks(ipr: Any, device_of: Mapping[int, str]) -> list[LanNetwork]:
-    """The networks that the monitor has given to devices."""
-    dump = await ipr.route("dump", family=FAMILIES[6], table=MAIN, proto=PROTOCOL)
-    return [
-        LanNetwork(f"{route.get('dst')}/64", device_of[route.get("oif")], route.get("priority"))
-        async for route in dump
-        if route["dst_len"] == 64 and route["proto"] == PROTOCOL and route.get("oif") in device_of
-    ]
-
-
-def _hops(route: Any, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
-    """The ways of a route; the kernel writes a single one flat, and weights less one."""
-    ways = route.get("multipath")
-    if not ways:
-        return (NextHop(device_of.get(route.get("oif"), "?"), route.get("gateway"), 1),)
+def _hops(route: Route, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
     return tuple(
-        NextHop(device_of.get(way["oif"], "?"), way.get("gateway"), way["hops"] + 1) for way in ways
+        NextHop(device_of.get(way.ifindex, "?"), way.gateway, way.weight) for way in route.ways
     )
 
 
-def _known_rule(entry: Any, family: Family, plan: Plan) -> list[PresentRule]:
+Place = tuple[Family, Priority]
+
+
+def _by_place(rules: Iterable[Rule]) -> dict[Place, list[Rule]]:
+    found: dict[Place, list[Rule]] = {}
+    for rule in rules:
+        found.setdefault((rule.family, rule.priority), []).append(rule)
+    return found
+
+
+def _known_rule(
+    entry: RuleEntry, plan: Plan, planned: Mapping[Place, list[Rule]]
+) -> list[PresentRule]:
     """The rule that the kernel's `entry` is: of the plan, from an uplink's address, a monitor's."""
-    action, table = entry["action"], entry.get("table")
-    if action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
+    if entry.action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
         return []
-    if entry["dst_len"] or entry["src_len"] not in (0, 32, 128):
+    if entry.destination_length or entry.source_length not in (0, 32, 128):
         return []
-    if entry["flags"] & FIB_RULE_INVERT:
+    if entry.flags & FIB_RULE_INVERT:
         return []
-    suppress = entry.get("suppress_prefixlen")
     found = Rule(
-        family,
-        Priority(entry.get("priority") or 0),
+        entry.family,
+        Priority(entry.priority),
         device="",
-        table=_table(table) if action == FR_ACT_TO_TBL else None,
-        suppress_prefixlength=None if suppress in (None, NONE) else suppress,
-        oif=entry.get("oifname"),
-        iif=entry.get("iifname"),
-        source=entry.get("src"),
-        mark=(entry.get("fwmark") or 0) if entry.get("fwmask") else None,
-        mask=entry.get("fwmask"),
+        table=_table(entry.table) if entry.action == FR_ACT_TO_TBL else None,
+        suppress_prefixlength=None if entry.suppress == NONE else entry.suppress,
+        oif=entry.oif,
+        iif=entry.iif,
+        source=entry.source,
+        mark=entry.mark if entry.mask else None,
+        mask=entry.mask or None,
     )
-    ours = entry.get("protocol") == PROTOCOL
-    known = [rule for rule in plan.rules if replace(rule, device="", origin="") == found]
+    ours = entry.protocol == PROTOCOL
+    alike = planned.get((found.family, found.priority), ())
+    known = [rule for rule in alike if replace(rule, device="", origin="") == found]
     kept = ours or (
         found.source and found.priority in {uplink.address_priority for uplink in plan.uplinks}
     )
@@ -191,21 +197,20 @@ async def watch(plan: Plan, changed: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _listen(plan: Plan, stir: asyncio.Event) -> None:
-    groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE
-    if 6 in plan.families:
-        groups |= RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE | RTMGRP_IPV6_RULE
-    async with AsyncIPRoute() as ipr:
-        await ipr.bind(groups=groups)
-        names = set(plan.devices)
-        indexes = {
-            link["index"] async for link in await ipr.link("dump") if link.get("ifname") in names
-        }
+    groups = LINKS
+    for family in plan.families:
+        groups |= ADDRESSES[family] | ROUTES[family] | RULES[family]
+    loop = asyncio.get_running_loop()
+    with listen(groups) as listening:
+        with Kernel() as kernel:
+            links = [link async for link in rtnetlink.links(kernel)]
+        indexes = {link.ifindex for link in links if link.name in plan.devices}
         # nobody listened until now
         stir.set()
         while True:
-            async for message in ipr.get():
-                if _ours(message, plan, indexes):
-                    stir.set()
+            packet = await loop.sock_recv(listening, MOST_BYTES)
+            if any(_ours(message, plan, indexes) for message in messages(packet)):
+                stir.set()
 
 
 async def _debounced(stir: asyncio.Event, changed: Callable[[], Awaitable[None]]) -> None:
@@ -220,26 +225,28 @@ async def _debounced(stir: asyncio.Event, changed: Callable[[], Awaitable[None]]
         await changed()
 
 
-def _ours(message: Any, plan: Plan, indexes: set[int]) -> bool:
+def _ours(message: Message, plan: Plan, indexes: set[int]) -> bool:
     """May this event change the facts?  `indexes`: the devices that are ours, or were."""
-    match message.get("event"):
-        case "RTM_NEWLINK" | "RTM_DELLINK":
-            ours = message.get("ifname") in plan.devices
-            known = message["index"] in indexes
-            if ours:
-                indexes.add(message["index"])
-            return ours or known
-        case "RTM_NEWADDR" | "RTM_DELADDR":
-            return message["index"] in indexes
-        case "RTM_NEWROUTE" | "RTM_DELROUTE":
-            table = message.get("table")
-            if message["proto"] == PROTOCOL and message["dst_len"] == 64:
-                return True
-            return message["dst_len"] == 0 and (
-                table in (MAIN, plan.balance_table)
-                or any(uplink.table == table for uplink in plan.uplinks)
+    match message.kind:
+        case rtnetlink.RTM_NEWLINK | rtnetlink.RTM_DELLINK:
+            link = rtnetlink.link(message)
+            known = link.ifindex in indexes
+            if link.name in plan.devices:
+                indexes.add(link.ifindex)
+            return known or link.ifindex in indexes
+        case rtnetlink.RTM_NEWADDR | rtnetlink.RTM_DELADDR:
+            return rtnetlink.address(message).ifindex in indexes
+        case rtnetlink.RTM_NEWROUTE | rtnetlink.RTM_DELROUTE:
+            length = rtnetlink.destination_length(message)
+            if length not in (0, 64):
+                return False
+            route = rtnetlink.route(message)
+            if length:
+                return route.protocol == PROTOCOL
+            return route.table in (MAIN, plan.balance_table) or any(
+                uplink.table == route.table for uplink in plan.uplinks
             )
-        case "RTM_NEWRULE" | "RTM_DELRULE":
+        case rtnetlink.RTM_NEWRULE | rtnetlink.RTM_DELRULE:
             return True
         case _:
             return False

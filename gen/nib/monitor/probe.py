@@ -1,7 +1,6 @@
 """The asking on one family of one uplink, done: questions out, answers in, timers."""
 
 import asyncio
-import random
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +19,8 @@ from nib.targets import Target
 class Prober:
     """Does what `asking` wants, and emits what comes of it.
 
-    `gateway` says the gateway's address there, as long as one is known.
+    `gateway` says the gateway's address there, as long as one is known; `place` tells the probers
+    of one process apart, and `phase` says when in the interval it asks.
     """
 
     def __init__(
@@ -30,12 +30,14 @@ class Prober:
         place: int,
         emit: Callable[[Event], None],
         gateway: Callable[[], str | None],
+        *,
+        phase: float = 0.0,
     ) -> None:
         self._emit = emit
         self._asker = Askers(Way(uplink, family, gateway), place, self._heard)
         self._arrivals = Arrivals(uplink.device, family, self._arrived)
         targets = uplink.targets_of(family)
-        self._state = Asking(uplink.name, family, targets, uplink.probe, random.random())
+        self._state = Asking(uplink.name, family, targets, uplink.probe, phase)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._failed: asyncio.Future[None] = self._loop.create_future()

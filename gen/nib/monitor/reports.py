@@ -1,6 +1,7 @@
 """The world in words and numbers: reasons, status.json, the line for systemd."""
 
 import math
+from collections.abc import Mapping
 
 from nib.families import Family
 from nib.monitor.events import (
@@ -102,10 +103,11 @@ def whole(key: Key) -> str:
 
 def status(world: World, at_s: float) -> Status:
     """What status.json says at `at_s`."""
+    shares = {family: _shares(world, family) for family in world.live}
     return Status(
         VERSION,
         at_s,
-        tuple(_uplink_status(world, uplink, at_s) for uplink in world.plan.uplinks),
+        tuple(_uplink_status(world, uplink, shares, at_s) for uplink in world.plan.uplinks),
         discounted=tuple(sorted(map(str, world.discounted))),
     )
 
@@ -172,23 +174,35 @@ def complaint(effect: Deed, error: str) -> str:
     return f"{what}: {error}"
 
 
-def _uplink_status(world: World, uplink: Uplink, at_s: float) -> UplinkStatus:
+def _shares(world: World, family: Family) -> dict[str, float]:
+    """What part of the new flows of the default policy each uplink takes, 0..1."""
+    carrying = carriers(world.plan.policies[0], world.live[family])
+    eased_now = eased(carrying, world.easing.get(family, {}))
+    whole = sum(share.weight for share in eased_now)
+    return {share.uplink: share.weight / whole for share in eased_now}
+
+
+def _uplink_status(
+    world: World, uplink: Uplink, shares: Mapping[Family, Mapping[str, float]], at_s: float
+) -> UplinkStatus:
     return UplinkStatus(
         name=uplink.name,
         device=uplink.device,
         weight=uplink.weight,
         tier=uplink.tier,
-        families=tuple(_family_status(world, uplink, f, at_s) for f in uplink.families),
+        families=tuple(
+            _family_status(world, uplink, f, shares[f].get(uplink.name, 0.0), at_s)
+            for f in uplink.families
+        ),
         admin=world.orders.get(uplink.name, AUTO),
     )
 
 
-def _family_status(world: World, uplink: Uplink, family: Family, at_s: float) -> FamilyStatus:
+def _family_status(
+    world: World, uplink: Uplink, family: Family, part: float, at_s: float
+) -> FamilyStatus:
     key = (uplink.name, family)
     tally = world.tallies.get(key, Tally())
-    carrying = carriers(world.plan.policies[0], world.live[family])
-    shares = eased(carrying, world.easing.get(family, {}))
-    mine = sum(share.weight for share in shares if share.uplink == uplink.name)
     device = device_of(world, key)
     addresses = [address for of, address in (device.addresses if device else ()) if of == family]
     gateway, _ = world.upkeep.gateways.get(key, (None, None))
@@ -204,7 +218,7 @@ def _family_status(world: World, uplink: Uplink, family: Family, at_s: float) ->
         loss=tally.loss,
         rtt_ms=tally.rtt_ms,
         jitter_ms=tally.jitter_ms,
-        share=mine / sum(share.weight for share in shares) if shares and shown != "absent" else 0.0,
+        share=part if shown != "absent" else 0.0,
         outage=outage(world, key) if shown != "absent" else None,
         missed_s=health.missed_s,
         outages=health.outages,

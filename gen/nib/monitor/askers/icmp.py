@@ -1,27 +1,19 @@
-"""ICMP echo requests, on one socket for all targets.
-
-Sockets and packets are icmplib's.  Its own ping functions are not used: they take the wall clock,
-know no device, and wait for one answer at a time.
-"""
+"""ICMP echo requests (RFC 792, RFC 4443), on one socket for all targets."""
 
 import contextlib
-import errno
 import os
 import socket
+import struct
 import sys
 from collections.abc import Iterable
 
-from icmplib import (
-    ICMPLibError,
-    ICMPRequest,
-    ICMPv4Socket,
-    ICMPv6Socket,
-    SocketPermissionError,
-)
-
+from nib.families import Family
 from nib.monitor.askers.way import Heard, Kept, Way
 from nib.probe import PROBE_PAYLOAD_BYTES
 from nib.targets import Target
+
+ECHO_REQUEST: dict[Family, int] = {4: 8, 6: 128}
+ECHO = struct.Struct("!BBHHH")  # type, code, checksum, id, sequence
 
 # linux/icmp.h: a bit set keeps a type from the socket; let only echo replies (type 0) through.
 SOL_RAW = 255
@@ -51,7 +43,6 @@ class Icmp:
         self._heard = heard
         self._id = (os.getpid() * 64 + place) & ID_MASK
         self._kept = Kept(way, self._make, self._answer)
-        self._icmp: ICMPv4Socket | ICMPv6Socket | None = None
 
     def ask(self, target: Target, number: int) -> None:
         """Send the request of this number, 16 bits.  What cannot be sent is not answered either.
@@ -62,20 +53,16 @@ class Icmp:
         if address is None:
             return
         try:
-            self._kept.dial()
+            opened = self._kept.dial()
         except PermissionError:
             raise
-        except (OSError, ICMPLibError):
+        except OSError:
             # there is no such device, for now
             self.close()
             return
-        assert self._icmp is not None
-        request = ICMPRequest(
-            address, id=self._id, sequence=number, payload_size=PROBE_PAYLOAD_BYTES
-        )
         # One that is refused here or has no route says nothing about the others.
-        with contextlib.suppress(OSError, ICMPLibError):
-            self._icmp.send(request)
+        with contextlib.suppress(OSError):
+            opened.sendto(request(self._way.family, self._id, number), (address, 0))
 
     def close(self) -> None:
         """Forget the socket; the next question opens another."""
@@ -83,14 +70,11 @@ class Icmp:
 
     def _make(self) -> socket.socket:
         """Raises PermissionError for ever."""
-        try:
-            self._icmp = ICMPv4Socket() if self._way.family == 4 else ICMPv6Socket()
-        except SocketPermissionError:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from None
-        raw: socket.socket = self._icmp.sock
         if self._way.family == 4:
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
             raw.setsockopt(SOL_RAW, ICMP_FILTER, ONLY_ECHO_REPLIES)
         else:
+            raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
             raw.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, ONLY_ECHO_REPLIES6)
         self._way.bind(raw)
         return raw
@@ -106,3 +90,12 @@ class Icmp:
         for target in self._targets:
             if self._way.address_of(target) == address:
                 self._heard(target, number, None)
+
+
+def request(family: Family, of: int, number: int) -> bytes:
+    """An echo request with an id and a number of 16 bits, and a payload of zeros."""
+    kind, checksum = ECHO_REQUEST[family], 0
+    if family == 4:
+        # RFC 1071: ones' complement counts modulo 0xFFFF; the kernel itself does it for ICMPv6
+        checksum = 0xFFFF - ((kind << 8) + of + number) % 0xFFFF
+    return ECHO.pack(kind, 0, checksum, of, number) + bytes(PROBE_PAYLOAD_BYTES)

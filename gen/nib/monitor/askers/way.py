@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import socket
 import struct
 from collections.abc import Callable
@@ -18,6 +19,10 @@ Heard = Callable[[Target, int, str | None], None]
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 ANSWER_BYTES = 4096
+
+# linux/sockios.h, linux/if.h: a name, and here a number in the union behind it
+SIOCGIFINDEX = 0x8933
+IFREQ = struct.Struct("16si20x")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,11 @@ class Kept:
 
     def dial(self) -> socket.socket:
         """The socket.  Raises what `make` raises, and OSError if there is no device."""
-        index = socket.if_nametoindex(self._way.uplink.device)
-        if index != self._index:
+        device = self._way.uplink.device
+        if self._socket is not None and _index(self._socket, device) != self._index:
             self.close()
         if self._socket is None:
-            made = self._make()
+            index, made = socket.if_nametoindex(device), self._make()
             asyncio.get_running_loop().add_reader(made, self._hear, made)
             self._socket, self._index = made, index
         return self._socket
@@ -100,3 +105,10 @@ class Kept:
                 return
             with contextlib.suppress(IndexError):  # too short for what it says it is
                 self._heard(packet, source)
+
+
+def _index(opened: socket.socket, device: str) -> int:
+    """As if_nametoindex, without a socket of its own for the question."""
+    answer = fcntl.ioctl(opened, SIOCGIFINDEX, IFREQ.pack(device.encode(), 0))
+    index: int = IFREQ.unpack(answer)[1]
+    return index
