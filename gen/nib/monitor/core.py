@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from nib.families import Family
-from nib.monitor import admin, carrying, prefixes, reports, upkeep
+from nib.monitor import admin, carrying, ladder, prefixes, reports, upkeep
 from nib.monitor.events import (
     Announce,
     Answer,
@@ -19,6 +19,7 @@ from nib.monitor.events import (
     Facts,
     Failed,
     ForgetFlows,
+    Inquired,
     Judged,
     Keep,
     LoadState,
@@ -126,6 +127,9 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
                 world = replace(world, healths={**world.healths, key: health})
         case Silenced(_, name, family, targets):
             world = replace(world, silent={**world.silent, (name, family): frozenset(targets)})
+        case Inquired(_, name, family, found):
+            world, heard_of = ladder.learn(world, (name, family), found)
+            said = [*said, *heard_of]
         case TableTouched():
             world = replace(world, table_gone=True)
         case Clock(_, minute):
@@ -207,7 +211,9 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
-        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Ordered() | Woke():
+        case (
+            Looked() | Judged() | Tallied() | Silenced() | Inquired() | Clock() | Ordered() | Woke()
+        ):
             pass
     return said
 
@@ -263,6 +269,8 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
         if world.healths[key].state != "down"
     ]
 
+    world, inquiries, again = ladder.inquire(world, at_s)
+    waits += again
     status = reports.status(world, at_s)
     if reports.news(world.published, status, PUBLISH_S):
         effects.append(Publish(status, reports.line(status)))
@@ -270,7 +278,7 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
         status = world.published or status
     waits.append(status.at_s + PUBLISH_S)
     world = replace(world, upkeep=memory, published=status, wake_at=min(waits))
-    return world, tuple(effects)
+    return world, (*effects, *inquiries)
 
 
 def _ease(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:

@@ -3,6 +3,7 @@
 import math
 
 from nib.families import Family
+from nib.monitor import ladder
 from nib.monitor.events import (
     AddDefault,
     AddNetwork,
@@ -34,9 +35,7 @@ def reason(world: World, key: Key, at_s: float) -> str:
     if found:
         return found.reason
     health = world.healths[key]
-    uplink = world.plan.uplink(key[0])
-    probe = uplink.probe
-    targets = ", ".join(map(str, uplink.targets_of(key[1])))
+    probe = world.plan.uplink(key[0]).probe
     match health.state:
         case "up":
             part = share(health, at_s, probe)
@@ -59,11 +58,7 @@ def reason(world: World, key: Key, at_s: float) -> str:
         case "down" if health.poor:
             return f"it answers, but {' and '.join(_beyond(world, key))}"
         case "down":
-            if refusals := world.refusals.get(key):
-                target, why = refusals[0]
-                return f"the link is fine, but {target} {why}"
-            few = f"fewer than {probe.quorum}" if probe.quorum > 1 else "none"
-            return f"the link is fine, but {few} of {targets} answered"
+            return ladder.missing(world, key)
 
 
 def _beyond(world: World, key: Key) -> list[str]:

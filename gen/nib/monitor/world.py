@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nib.families import Family
-from nib.monitor.events import Announced, Device, Facts, Watch
+from nib.monitor.events import Announced, Device, Facts, Found, Watch
 from nib.monitor.health import Health
 from nib.monitor.tally import Tally
 from nib.monitor.upkeep import Memory
@@ -28,8 +28,9 @@ class World:
     by order, and `announced` what the lans were.  `obstructed` says since when something stands in
     the way of an uplink, `complaints` when the journal heard one, `watched` how the probers were
     told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that do not
-    answer on an uplink where others do; `discounted`: those that answer on none.  `wake_at` is when
-    there is something to do by itself.
+    answer on an uplink where others do; `discounted`: those that answer on none.  `inquired`: when
+    a line that is down was looked at last, `found`: what that said.  `wake_at` is when there is
+    something to do by itself.
     """
 
     plan: Plan
@@ -49,6 +50,8 @@ class World:
     refusals: Mapping[Key, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     silent: Mapping[Key, frozenset[Target]] = field(default_factory=dict)
     discounted: frozenset[Target] = frozenset()
+    inquired: Mapping[Key, float] = field(default_factory=dict)
+    found: Mapping[Key, Found] = field(default_factory=dict)
     upkeep: Memory = field(default_factory=Memory)
     announced: tuple[Announced, ...] = ()
     complaints: Mapping[str, float] = field(default_factory=dict)
