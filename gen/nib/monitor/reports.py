@@ -3,7 +3,7 @@
 import math
 
 from nib.families import Family
-from nib.monitor import ladder
+from nib.monitor import disputes, ladder
 from nib.monitor.events import (
     AddDefault,
     AddNetwork,
@@ -102,7 +102,13 @@ def status(world: World, at_s: float) -> Status:
         at_s,
         tuple(_uplink_status(world, uplink, at_s) for uplink in world.plan.uplinks),
         discounted=tuple(sorted(map(str, world.discounted))),
+        contested=contested(world),
     )
+
+
+def contested(world: World) -> tuple[str, ...]:
+    """What somebody else removes again and again, by its name."""
+    return disputes.contested(world.upkeep.disputes, world.loads)
 
 
 def news(published: Status | None, now: Status, age_s: float) -> bool:
@@ -132,6 +138,8 @@ def line(now: Status) -> str:
         if uplink.admin.state != "down"
         if all(family.health in ("up", "absent") for family in uplink.families)
     ]
+    if now.contested:
+        others.append(f"something keeps removing {disputes.listed(list(now.contested))}")
     return ", ".join([f"{len(well)} of {len(now.uplinks)} uplinks up", *others])
 
 
@@ -221,7 +229,10 @@ def _shown(world: World, key: Key) -> tuple[Shown, float]:
 
 def _essence(of: Status) -> list[object]:
     return [
-        (uplink.admin, family.health, family.since_s, family.address, family.gateway, family.share)
-        for uplink in of.uplinks
-        for family in uplink.families
+        of.contested,
+        *(
+            (uplink.admin, one.health, one.since_s, one.address, one.gateway, one.share)
+            for uplink in of.uplinks
+            for one in uplink.families
+        ),
     ]
