@@ -2,6 +2,7 @@
 
     1.0 cable .                    enough targets answered; `!`: they were asked enough, and did not
     1.0 cable ipv6 .               the same over IPv6
+    1.0 cable reaches its gateway  when it was looked at; also: nobody, a hop, the internet
     1.0 wan1 loses carrier         also: gets carrier, loses address, gets address (ipv6: of it)
     1.0 wan1 has 192.0.2.77        and no other address: a new lease
     1.0 wan1 vanishes              and `appears`, as another device of that name
@@ -39,6 +40,9 @@ from nib.monitor.events import (
     Event,
     Facts,
     Failed,
+    Found,
+    Inquire,
+    Inquired,
     Judged,
     Keep,
     LoadState,
@@ -61,6 +65,12 @@ from nib.status import Status
 from nib.stream import Command
 
 ECHO_S = 0.02
+REACHES = {
+    "nobody": Found(gateway=False),
+    "its gateway": Found(gateway=True),
+    "a hop": Found(gateway=True, hop="100.64.0.1"),
+    "the internet": Found(gateway=True, internet=True),
+}
 MAIN = Table(254)
 
 
@@ -221,7 +231,7 @@ class Play:
             self.do(effect, at_s)
 
     def do(self, effect: Effect, at_s: float) -> None:
-        if isinstance(effect, Watch):
+        if isinstance(effect, Watch | Inquire):
             return
         text = written(effect, self.plan)
         if isinstance(effect, Publish):
@@ -235,7 +245,7 @@ class Play:
         match effect:
             case LoadState() | LoadTable():
                 refused = "nft" in self.refusing
-            case Publish() | Say() | Watch() | Keep() | Answer():
+            case Publish() | Say() | Watch() | Inquire() | Keep() | Answer():
                 return
             case _:
                 refused = "netlink" in self.refusing
@@ -285,6 +295,9 @@ class Play:
         match what.split():
             case [name, *ipv6, ("." | "!") as heard]:
                 self.later(Judged(at_s, name, 6 if ipv6 else 4, heard == ".", at_s))
+                return
+            case [name, "reaches", *how]:
+                self.later(Inquired(at_s, name, 4, REACHES[" ".join(how)]))
                 return
             case [name, "loses", "ipv6"]:
                 kernel.loses_ipv6(name)
@@ -361,6 +374,8 @@ def written(effect: Effect, plan: Plan) -> str:
         case Say(text, warning, outage):
             of = f" ({outage})" if outage else ""
             return f"{'warn' if warning else 'say'} {text}{of}"
+        case Inquire(uplink, family):
+            return f"look at {uplink}{_of(family)}"
         case Watch(uplink, family, mode, quorum):
             return f"watch {uplink}{_of(family)} as {mode}, {quorum} must answer"
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import samples
 from nib.monitor import admin, core
 from nib.monitor.core import PUBLISH_S, REPEAT_S
-from nib.monitor.events import Facts, LoadState, LoadTable, Looked, Publish, Say, Woke
+from nib.monitor.events import Facts, Inquire, LoadState, LoadTable, Looked, Publish, Say, Woke
 from nib.state import carriers, render_state
 from play import Play
 
@@ -110,13 +110,14 @@ def lived(history: list[tuple[float, str]], text: str = "tiers") -> Play:
 
 @given(HISTORIES)
 def test_without_news_it_comes_to_rest(history: list[tuple[float, str]]) -> None:
-    """No flip without evidence, no repair twice; only the measurements are kept fresh."""
+    """No flip without evidence, no repair twice; only what is known is kept fresh."""
     of = lived(history)
     of.act(f"{of.now_s + 5!r} end")
     rest_s, told = of.now_s, len(of.done)
+    fresh = Publish | Inquire
     of.act(f"{of.now_s + 60!r} end")
     times = [at_s for at_s, effect in of.done[told:] if isinstance(effect, Publish)]
-    assert [effect for _, effect in of.done[told:] if not isinstance(effect, Publish)] == []
+    assert [effect for _, effect in of.done[told:] if not isinstance(effect, fresh)] == []
     assert [after - before for before, after in itertools.pairwise(times)] == (
         pytest.approx([PUBLISH_S] * (len(times) - 1))
     )

@@ -51,6 +51,26 @@ def reason(script: str, text: str = TEXT) -> str:
         ("1 end", "it has not answered yet"),
         ("1 cable .", "it answers"),
         (DOWN, "the link is fine, but none of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered"),
+        (
+            f"{DOWN}\n3 cable reaches nobody",
+            "the link is fine, but the gateway 192.0.2.1 does not answer",
+        ),
+        (
+            f"{DOWN}\n3 cable reaches its gateway",
+            "the gateway 192.0.2.1 answers, but nothing beyond it: "
+            "none of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered",
+        ),
+        (
+            f"{DOWN}\n3 cable reaches a hop",
+            "the gateway works and 100.64.0.1 behind it answers, but nothing beyond: "
+            "none of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered",
+        ),
+        (
+            f"{DOWN}\n3 cable reaches the internet",
+            "the internet answers pings, but none of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered",
+        ),
+        (f"{DOWN}\n3 cable reaches nobody\n4 wan1 loses carrier", "wan1 has no carrier"),
+        (f"{DOWN}\n3 cable reaches nobody\n4 cable .", "it answers again, 1 of 3 rounds"),
         (f"{DOWN}\n3 cable .", "it answers again, 1 of 3 rounds"),
         (f"{DOWN}\n3 cable .\n4 cable .", "it answers again, 2 of 3 rounds"),
         (
@@ -92,6 +112,13 @@ def test_a_quorum_is_spelled_out() -> None:
     strict = TEXT.replace("rise: 3", "rise: 3, quorum: 2")
     assert reason(DOWN, strict) == (
         "the link is fine, but fewer than 2 of 1.1.1.1, 9.9.9.9, 8.8.8.8 answered"
+    )
+
+
+def test_dns_that_is_dead_is_named() -> None:
+    dns = TEXT.replace("rise: 3", "rise: 3, targets: [{dns: 9.9.9.9, name: example.com}]")
+    assert reason(f"{DOWN}\n3 cable reaches the internet", dns) == (
+        "the internet answers pings, but DNS does not work: none of dns 9.9.9.9 answered"
     )
 
 

@@ -50,6 +50,9 @@ REMOVALS = {
 }
 
 
+IP_MONITOR = "timeout 4 ip monitor rule | grep -v Deleted || true"
+
+
 def essence(lab: NibLab) -> list[str]:
     """The listing, whoever put things there."""
     text = lab.listing()
@@ -103,6 +106,39 @@ def test_what_others_remove_is_put_back_within_a_second(routers: Routers) -> Non
     # networkd's own comes back in the end, and what the monitor lent is taken away again
     lab.router.run("systemctl restart systemd-networkd.service")
     lab.until(cable="up", dsl="up")
+
+
+@pytest.mark.parametrize(
+    ("removal", "name", "there"),
+    [
+        ("ip rule del pref 30500", "the ip rule 30500", "ip rule show pref 30500 | grep ."),
+        ("nft delete table inet nib", "nib's nft table", "nft list table inet nib"),
+    ],
+    ids=["a rule", "the table"],
+)
+def test_who_removes_things_in_a_loop_is_not_fought_for_ever(
+    routers: Routers, removal: str, name: str, there: str
+) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    loop = f"while :; do {removal}; sleep 0.1; done"
+    lab.router.run(f"systemd-run --unit=remover sh -c '{loop}'")
+
+    def said() -> list[str]:
+        lines = lab.router.run("journalctl -u nib-monitor.service -o cat").splitlines()
+        return [line for line in lines if f"removing {name}" in line or "nothing removes" in line]
+
+    eventually(said, 15)
+    assert name in lab.router.attempt("nib status").out
+    before = lab.router.run(
+        "timeout 4 nft monitor tables || true" if "nft" in removal else IP_MONITOR
+    )
+    assert before.count("new table" if "nft" in removal else "30500:") <= 4
+    lab.router.run("systemctl stop remover.service")
+    eventually(lambda: lab.router.attempt(there).code == 0, 35)
+    eventually(lambda: len(said()) == 2, 20)
+    assert "something keeps" not in lab.router.attempt("nib status").out
+    assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
 
 
 @pytest.mark.parametrize("command", ["nft flush ruleset", RELOADS["reload the table"]])

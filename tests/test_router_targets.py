@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import answering
+from lab.errors import eventually
 from lab.hosts import INTERNET6, PUBLIC6
 from lab.isp import Isp, Provider
 from nib_lab import FAST, HOME, NibLab, Routers
@@ -136,7 +137,23 @@ def test_dns_is_dead_while_ping_works(routers: Routers) -> None:
     isp = lab.isps[0]
     isp.fail("udp dport 53", direction="up")
     lab.until(cable="down")
-    assert reason(lab) == "the link is fine, but none of dns 9.9.9.9 answered"
+    why = "the internet answers pings, but DNS does not work: none of dns 9.9.9.9 answered"
+    eventually(lambda: reason(lab) == why, 5)
     assert lab.router.attempt("ping -c 1 -W 1 -I wan1 9.9.9.9").code == 0
     isp.restore()
     lab.until(cable="up")
+
+
+def test_the_reason_says_how_far_a_dead_line_reaches(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    isp = lab.isps[0]
+    gateway = lab.status()["cable"]["gateway"]
+    isp.fail()
+    lab.until(cable="down")
+    behind = f"the gateway {gateway} answers, but nothing beyond it: none of "
+    eventually(lambda: reason(lab).startswith(behind), 5)
+    said = lab.router.run("journalctl -u nib-monitor.service -o cat").splitlines()
+    (first, *_, last) = [line for line in said if line.startswith("cable") and "(cable4-1)" in line]
+    assert first.startswith("cable is down: the link is fine, but none of ")
+    assert last.startswith(f"cable: {behind}")

@@ -87,12 +87,14 @@ class Status:
     """Everything the monitor knows, at `at_s` of CLOCK_MONOTONIC.
 
     `discounted`: the targets that answer on no uplink, although others do; they say nothing.
+    `contested`: what of nib's somebody else removes again and again, by its name.
     """
 
     version: int
     at_s: float
     uplinks: tuple[UplinkStatus, ...]
     discounted: tuple[str, ...] = ()
+    contested: tuple[str, ...] = ()
 
 
 def to_json(status: Status) -> str:

@@ -23,7 +23,10 @@ def status_report(status: Status, now_s: float, clock: Callable[[float], str]) -
             rows.append((row[0], f"ipv{family.family}", *row[1:]) if several else row)
     if several:
         head.insert(1, "family")
-    return columns(head, rows)
+    return columns(head, rows) + "".join(
+        f"something keeps removing {name}: nib puts it back, but ever more rarely\n"
+        for name in status.contested
+    )
 
 
 _STATE = {"down": "DOWN", "absent": "no IPv6"}

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from nib.families import Family
-from nib.monitor import admin, carrying, prefixes, reports, upkeep
+from nib.monitor import admin, carrying, disputes, ladder, prefixes, reports, upkeep
 from nib.monitor.events import (
     Announce,
     Answer,
@@ -19,6 +19,7 @@ from nib.monitor.events import (
     Facts,
     Failed,
     ForgetFlows,
+    Inquired,
     Judged,
     Keep,
     LoadState,
@@ -126,6 +127,9 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
                 world = replace(world, healths={**world.healths, key: health})
         case Silenced(_, name, family, targets):
             world = replace(world, silent={**world.silent, (name, family): frozenset(targets)})
+        case Inquired(_, name, family, found):
+            world, heard_of = ladder.learn(world, (name, family), found)
+            said = [*said, *heard_of]
         case TableTouched():
             world = replace(world, table_gone=True)
         case Clock(_, minute):
@@ -140,8 +144,11 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
                 world, said = replace(world, orders=orders), [*said, heard]
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
-            world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
-        case Judged() | Tallied() | Woke() | Failed():
+            retry_at = at_s + RETRY_S
+            world = replace(world, table_gone=True, loads=disputes.NONE, retry_at=retry_at)
+        case Failed(_, effect):
+            world = replace(world, upkeep=upkeep.refused(world.upkeep, effect))
+        case Judged() | Tallied() | Woke():
             pass
     if world.facts is None:
         return world, tuple(answers)
@@ -203,11 +210,11 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
         if (one.name in world.hours) != (one.name in before.hours)
     ]
     match event:
-        case TableTouched():
+        case TableTouched() if not world.loads.contested:
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
-        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Ordered() | Woke():
+        case _:
             pass
     return said
 
@@ -225,34 +232,23 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     facts = world.facts
     assert facts
     effects = list(said)
+    contested = reports.contested(world)
     waits = list(admin.ends(world.orders))
     world, more = watch(*discount(world))
     effects += more
     world, more = _ease(world, at_s, waits)
     effects += more
-    before = world.running
-    down = admin.down(world.orders)
-    live = carrying.settled(world.plan, carrying.usable(world), carrying.without(world.live, down))
-    world = replace(world, live=live, running=carrying.running(world, live))
-    state = world.running, world.hours, world.upkeep.prefixes, world.easing
-    wanted = (*state, down)
-    if world.table_gone and at_s < world.retry_at:
-        waits.append(world.retry_at)
-    elif world.table_gone:
-        # Whoever changes the table all the time is answered, but not at any speed.
-        effects.append(LoadTable(render_state(world.plan, *state, drained=down)))
-        world = replace(world, sent=wanted, table_gone=False, retry_at=at_s + RETRY_S)
-    elif wanted != world.sent:
-        effects.append(LoadState(render_state(world.plan, *state, drained=down)))
-        world = replace(world, sent=wanted)
-    # behind the flip: what is forgotten before it would be chosen as before
-    gone = before.get(6, frozenset()) - world.running.get(6, frozenset())
-    effects += [ForgetFlows(6, one.name) for one in world.plan.prefixed if one.name in gone]
+    world, more = _flip(world, at_s, waits)
+    effects += more
     announced = prefixes.announced(world.plan, world.live, world.upkeep.prefixes)
     if world.upkeep.prefixes and announced != world.announced:
         effects.append(Announce(announced))
         world = replace(world, announced=announced)
 
+    if at_s >= world.loads.peace_s:
+        world = replace(world, loads=disputes.NONE)
+    elif world.loads.contested:
+        waits.append(world.loads.peace_s)
     memory, repairs, look_at = upkeep.repair(world.plan, facts, world.live, world.upkeep, at_s)
     effects += repairs
     if look_at is not None:
@@ -263,14 +259,45 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
         if world.healths[key].state != "down"
     ]
 
+    world = replace(world, upkeep=memory)
+    effects += disputes.news(contested, reports.contested(world))
+    world, inquiries, again = ladder.inquire(world, at_s)
+    waits += again
     status = reports.status(world, at_s)
     if reports.news(world.published, status, PUBLISH_S):
         effects.append(Publish(status, reports.line(status)))
     else:
         status = world.published or status
     waits.append(status.at_s + PUBLISH_S)
-    world = replace(world, upkeep=memory, published=status, wake_at=min(waits))
-    return world, tuple(effects)
+    world = replace(world, published=status, wake_at=min(waits))
+    return world, (*effects, *inquiries)
+
+
+def _flip(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:
+    """The nft table: who takes new flows, and who keeps those that he has."""
+    effects: list[Effect] = []
+    before = world.running
+    down = admin.down(world.orders)
+    live = carrying.settled(world.plan, carrying.usable(world), carrying.without(world.live, down))
+    world = replace(world, live=live, running=carrying.running(world, live))
+    state = world.running, world.hours, world.upkeep.prefixes, world.easing
+    wanted = (*state, down)
+    # Whoever changes the table all the time is answered, but not at any speed; a flip must be.
+    pause_s = world.loads.pause_s if wanted == world.sent else 0.0
+    load_s = max(world.retry_at, world.loads.last_s + max(pause_s, RETRY_S))
+    if world.table_gone and at_s < load_s:
+        waits.append(load_s)
+    elif world.table_gone:
+        effects.append(LoadTable(render_state(world.plan, *state, drained=down)))
+        loads = world.loads.again(at_s)
+        world = replace(world, sent=wanted, table_gone=False, loads=loads)
+    elif wanted != world.sent:
+        effects.append(LoadState(render_state(world.plan, *state, drained=down)))
+        world = replace(world, sent=wanted)
+    # behind the flip: what is forgotten before it would be chosen as before
+    gone = before.get(6, frozenset()) - world.running.get(6, frozenset())
+    effects += [ForgetFlows(6, one.name) for one in world.plan.prefixed if one.name in gone]
+    return world, effects
 
 
 def _ease(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:

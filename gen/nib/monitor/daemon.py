@@ -15,6 +15,8 @@ from nib import __version__, plan, status
 from nib.hours import minute_of_week
 from nib.monitor import admin, core, links
 from nib.monitor.announce import Announcer
+from nib.monitor.askers.inquiry import inquire
+from nib.monitor.askers.way import Way
 from nib.monitor.control import Control
 from nib.monitor.effects import EffectError, Effects, orders_file
 from nib.monitor.events import (
@@ -25,6 +27,8 @@ from nib.monitor.events import (
     Event,
     Facts,
     Failed,
+    Inquire,
+    Inquired,
     LoadTable,
     Looked,
     Ordered,
@@ -148,6 +152,10 @@ class Daemon:
         return probers
 
     async def _think(self) -> None:
+        async with asyncio.TaskGroup() as inquiries:
+            await self._decide(inquiries)
+
+    async def _decide(self, inquiries: asyncio.TaskGroup) -> None:
         """Events -> the core -> effects.  READY is said after the first look at the kernel."""
         loop = asyncio.get_running_loop()
         published = _last_status()
@@ -162,6 +170,8 @@ class Daemon:
                 if isinstance(effect, Watch):
                     # what is asked waits for nothing that is changed
                     self._probers[(effect.uplink, effect.family)].watch(effect.mode, effect.quorum)
+                elif isinstance(effect, Inquire):
+                    inquiries.create_task(self._inquire((effect.uplink, effect.family)))
                 else:
                     self._effects.put_nowait(effect)
             for item in tell(published, event, effects):
@@ -169,6 +179,11 @@ class Daemon:
             published = world.published or published
             if first and world.facts is not None:
                 notify("READY=1")
+
+    async def _inquire(self, key: Key) -> None:
+        name, family = key
+        found = await inquire(Way(self._plan.uplink(name), family, partial(self._gateway, key)))
+        self._events.put_nowait(Inquired(asyncio.get_running_loop().time(), *key, found))
 
     def _gateway(self, key: Key) -> str | None:
         """The gateway of one family of an uplink, as it was seen last."""

@@ -176,7 +176,32 @@ class Failed:
     error: str
 
 
-Event = Looked | Judged | Tallied | Silenced | TableTouched | Clock | Ordered | Woke | Failed
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How far a line that is down still reaches.
+
+    `gateway`: whether its hardware address is told, None where there is none to ask for; `hop`: who
+    answers first behind it; `internet`: whether the address of a target answers pings.
+    """
+
+    gateway: bool | None = None
+    hop: str | None = None
+    internet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inquired:
+    """A line that is down was looked at."""
+
+    at_s: float
+    uplink: str
+    family: Family
+    found: Found
+
+
+Event = (
+    Looked | Judged | Tallied | Silenced | Inquired | TableTouched | Clock | Ordered | Woke | Failed
+)
 
 # -- effects -------------------------------------------------------------------------------------
 
@@ -290,6 +315,14 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquire:
+    """Look how far a line still reaches, beside all else."""
+
+    uplink: str
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
 class Keep:
     """Keep these orders across a reboot, by uplink, and no others."""
 
@@ -331,4 +364,4 @@ Deed = (
 )
 """What is done one by one, in this order, and may take its time."""
 
-Effect = Deed | Watch | Answer
+Effect = Deed | Watch | Inquire | Answer

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 from nib.families import Family
+from nib.monitor import disputes, ladder
 from nib.monitor.events import (
     AddDefault,
     AddNetwork,
@@ -35,9 +36,7 @@ def reason(world: World, key: Key, at_s: float) -> str:
     if found:
         return found.reason
     health = world.healths[key]
-    uplink = world.plan.uplink(key[0])
-    probe = uplink.probe
-    targets = ", ".join(map(str, uplink.targets_of(key[1])))
+    probe = world.plan.uplink(key[0]).probe
     match health.state:
         case "up":
             part = share(health, at_s, probe)
@@ -60,11 +59,7 @@ def reason(world: World, key: Key, at_s: float) -> str:
         case "down" if health.poor:
             return f"it answers, but {' and '.join(_beyond(world, key))}"
         case "down":
-            if refusals := world.refusals.get(key):
-                target, why = refusals[0]
-                return f"the link is fine, but {target} {why}"
-            few = f"fewer than {probe.quorum}" if probe.quorum > 1 else "none"
-            return f"the link is fine, but {few} of {targets} answered"
+            return ladder.missing(world, key)
 
 
 def _beyond(world: World, key: Key) -> list[str]:
@@ -109,7 +104,13 @@ def status(world: World, at_s: float) -> Status:
         at_s,
         tuple(_uplink_status(world, uplink, shares, at_s) for uplink in world.plan.uplinks),
         discounted=tuple(sorted(map(str, world.discounted))),
+        contested=contested(world),
     )
+
+
+def contested(world: World) -> tuple[str, ...]:
+    """What somebody else removes again and again, by its name."""
+    return disputes.contested(world.upkeep.disputes, world.loads)
 
 
 def news(published: Status | None, now: Status, age_s: float) -> bool:
@@ -139,6 +140,8 @@ def line(now: Status) -> str:
         if uplink.admin.state != "down"
         if all(family.health in ("up", "absent") for family in uplink.families)
     ]
+    if now.contested:
+        others.append(f"something keeps removing {disputes.listed(list(now.contested))}")
     return ", ".join([f"{len(well)} of {len(now.uplinks)} uplinks up", *others])
 
 
@@ -240,7 +243,10 @@ def _shown(world: World, key: Key) -> tuple[Shown, float]:
 
 def _essence(of: Status) -> list[object]:
     return [
-        (uplink.admin, family.health, family.since_s, family.address, family.gateway, family.share)
-        for uplink in of.uplinks
-        for family in uplink.families
+        of.contested,
+        *(
+            (uplink.admin, one.health, one.since_s, one.address, one.gateway, one.share)
+            for uplink in of.uplinks
+            for one in uplink.families
+        ),
     ]

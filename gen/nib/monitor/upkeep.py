@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nib.families import Family
-from nib.monitor import prefixes
+from nib.monitor import disputes, prefixes
+from nib.monitor.disputes import Dispute, PutBack
 from nib.monitor.events import (
     AddDefault,
+    AddNetwork,
     AddRule,
     Default,
     Device,
@@ -43,12 +45,14 @@ MAIN = Table(254)
 class Memory:
     """`missing`: since when a thing is gone.  `asked`: when a repair was last asked for.
 
-    `gateways`: the last gateway seen on a device, with the addresses the device had then.
-    `prefixes`: the networks that were last delegated.
+    `disputes`: what was put back of late, and how often.  `gateways`: the last gateway seen on a
+    device, with the addresses the device had then.  `prefixes`: the networks that were last
+    delegated.
     """
 
     missing: Mapping[Rule | Default, float] = field(default_factory=dict)
     asked: Mapping[Effect, float] = field(default_factory=dict)
+    disputes: Mapping[PutBack, Dispute] = field(default_factory=dict)
     gateways: Mapping[tuple[str, Family], tuple[str | None, Device]] = field(default_factory=dict)
     prefixes: Prefixes = field(default_factory=dict)
 
@@ -57,35 +61,63 @@ def repair(
     plan: Plan, facts: Facts, live: Live, memory: Memory, at_s: float
 ) -> tuple[Memory, tuple[Effect, ...], float | None]:
     """The repairs that are due at `at_s`, and when to look again (None: when facts change)."""
-    gone = list(_missing(plan, facts, memory))
-    missing = {thing: memory.missing.get(thing, at_s) for thing in gone}
+    expected = dict(_expected(plan, facts, memory))
+    missing = {
+        thing: memory.missing.get(thing, at_s) for thing, there in expected.items() if not there
+    }
     wanted = list(prefixes.repairs(plan, facts, memory.prefixes))
     later: list[float] = []
     for thing, since_s in missing.items():
         if at_s >= since_s + GRACE_S:
-            wanted.append(AddRule(thing) if isinstance(thing, Rule) else AddDefault(thing))
+            wanted.append(_put_back(thing))
         else:
             later.append(since_s + GRACE_S)
     from_addresses = _from_addresses(plan, facts)
     present = {entry.rule for entry in facts.rules}
     wanted += [AddRule(rule) for rule in from_addresses if rule not in present]
     wanted += _surplus(plan, facts, from_addresses)
-    wanted += _balance(plan, facts, live)
+    balances = dict(_balance(plan, facts, live))
+    wanted += [balance for balance, there in balances.items() if not there]
 
+    # what ought to be otherwise now, or is left alone, is no longer in dispute
+    ours = {*map(_put_back, expected), *map(AddRule, from_addresses), *balances}
+    disputed = {
+        effect: one
+        for effect, one in memory.disputes.items()
+        if (effect in ours or isinstance(effect, AddNetwork)) and at_s < one.peace_s
+    }
     asked = {}
     due: list[Effect] = []
     for effect in wanted:
-        last = memory.asked.get(effect)
-        if last is None or at_s >= last + PENDING_S:
+        last_s = memory.asked.get(effect)
+        next_s = at_s if last_s is None else last_s + PENDING_S
+        if isinstance(effect, PutBack):
+            dispute = disputed.get(effect, disputes.NONE)
+            next_s = max(next_s, dispute.last_s + dispute.pause_s)
+            if at_s >= next_s:
+                disputed[effect] = dispute.again(at_s)
+        if at_s >= next_s:
             due.append(effect)
-            last = at_s
-        asked[effect] = last
-        later.append(last + PENDING_S)
+            last_s, next_s = at_s, at_s + PENDING_S
+        if last_s is not None:
+            asked[effect] = last_s
+        later.append(next_s)
+    later += [one.peace_s for one in disputed.values() if one.contested]
     return (
-        replace(memory, missing=missing, asked=asked),
+        replace(memory, missing=missing, asked=asked, disputes=disputed),
         tuple(due),
         min(later, default=None),
     )
+
+
+def refused(memory: Memory, effect: Effect) -> Memory:
+    """The kernel did not do it: that nobody removed it is certain."""
+    kept = {of: one for of, one in memory.disputes.items() if of != effect}
+    return replace(memory, disputes=kept)
+
+
+def _put_back(thing: Rule | Default) -> AddRule | AddDefault:
+    return AddRule(thing) if isinstance(thing, Rule) else AddDefault(thing)
 
 
 def learn(plan: Plan, facts: Facts, memory: Memory) -> Memory:
@@ -147,15 +179,13 @@ def _defaults(facts: Facts, uplink: Uplink, family: Family) -> list[Default]:
     )
 
 
-def _missing(plan: Plan, facts: Facts, memory: Memory) -> Iterator[Rule | Default]:
-    """The rules and defaults that ought to be there and are not."""
+def _expected(plan: Plan, facts: Facts, memory: Memory) -> Iterator[tuple[Rule | Default, bool]]:
+    """The rules and defaults that ought to be there, and whether they are."""
     devices = _devices(facts)
     present = {entry.rule for entry in facts.rules}
     for rule in plan.rules:
-        if rule not in present and (
-            rule.oif is None or _carries(devices.get(rule.oif), rule.family)
-        ):
-            yield rule
+        if rule.oif is None or _carries(devices.get(rule.oif), rule.family):
+            yield rule, rule in present
     for uplink, family in _members(plan):
         known = memory.gateways.get((uplink.name, family))
         if known is None:
@@ -163,9 +193,9 @@ def _missing(plan: Plan, facts: Facts, memory: Memory) -> Iterator[Rule | Defaul
         gateway, _ = known
         held = {default.table for default in _defaults(facts, uplink, family)}
         for table in (uplink.table, MAIN):
-            if table not in held:
-                metric = uplink.metric + (PUT_BACK6 if family == 6 else 0)
-                yield Default(family, table, uplink.device, gateway, metric, ours=True)
+            metric = uplink.metric + (PUT_BACK6 if family == 6 else 0)
+            default = Default(family, table, uplink.device, gateway, metric, ours=True)
+            yield default, table in held
 
 
 def _from_addresses(plan: Plan, facts: Facts) -> tuple[Rule, ...]:
@@ -220,8 +250,11 @@ def _surplus(plan: Plan, facts: Facts, from_addresses: Iterable[Rule]) -> Iterat
             yield RemoveDefault(default)
 
 
-def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[Effect]:
-    """The router's own new flows: the carriers of the default policy that have a gateway now."""
+def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[tuple[SetBalance, bool]]:
+    """The router's own new flows: the carriers of the default policy that have a gateway now.
+
+    With each: whether it is so already.
+    """
     present = dict(facts.balance)
     for family, names in live.items():
         hops = tuple(
@@ -237,8 +270,7 @@ def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[Effect]:
         if len(hops) == 1:
             # the kernel keeps no weight of an only way
             hops = (replace(hops[0], weight=1),)
-        if set(hops) != set(present.get(family, ())):
-            yield SetBalance(family, hops)
+        yield SetBalance(family, hops), set(hops) == set(present.get(family, ()))
 
 
 def _members(plan: Plan) -> Iterator[tuple[Uplink, Family]]:

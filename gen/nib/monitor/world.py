@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nib.families import Family
-from nib.monitor.events import Announced, Device, Facts, Watch
+from nib.monitor import disputes
+from nib.monitor.disputes import Dispute
+from nib.monitor.events import Announced, Device, Facts, Found, Watch
 from nib.monitor.health import Health
 from nib.monitor.tally import Tally
 from nib.monitor.upkeep import Memory
@@ -25,11 +27,13 @@ class World:
     leave to their probes, `running` who keeps the flows it has: all who are live, and those who are
     well but down by order.  That, `hours` and `easing` (who takes less for now) is what should be
     loaded, `sent` what nft was last told, with the delegated networks and the uplinks that are down
-    by order, and `announced` what the lans were.  `obstructed` says since when something stands in
+    by order, and `announced` what the lans were.  `loads`: how often the
+    whole table was loaded of late.  `obstructed` says since when something stands in
     the way of an uplink, `complaints` when the journal heard one, `watched` how the probers were
     told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that do not
-    answer on an uplink where others do; `discounted`: those that answer on none.  `wake_at` is when
-    there is something to do by itself.
+    answer on an uplink where others do; `discounted`: those that answer on none.  `inquired`: when
+    a line that is down was looked at last, `found`: what that said.  `wake_at` is when there is
+    something to do by itself.
     """
 
     plan: Plan
@@ -41,6 +45,7 @@ class World:
     easing: Easing = field(default_factory=dict)
     sent: tuple[Live, frozenset[str], Prefixes, Easing, frozenset[str]] | None = None
     table_gone: bool = False
+    loads: Dispute = disputes.NONE
     retry_at: float = 0.0
     facts: Facts | None = None
     obstructed: Mapping[Key, float] = field(default_factory=dict)
@@ -49,6 +54,8 @@ class World:
     refusals: Mapping[Key, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     silent: Mapping[Key, frozenset[Target]] = field(default_factory=dict)
     discounted: frozenset[Target] = frozenset()
+    inquired: Mapping[Key, float] = field(default_factory=dict)
+    found: Mapping[Key, Found] = field(default_factory=dict)
     upkeep: Memory = field(default_factory=Memory)
     announced: tuple[Announced, ...] = ()
     complaints: Mapping[str, float] = field(default_factory=dict)
