@@ -46,6 +46,8 @@ from nib.monitor.events import (
     Looked,
     NextHop,
     Ordered,
+    Poke,
+    Poked,
     PresentRule,
     Publish,
     RemoveDefault,
@@ -235,6 +237,9 @@ class Play:
         match effect:
             case LoadState() | LoadTable():
                 refused = "nft" in self.refusing
+            case Poke():
+                self.later(Poked(at_s + ECHO_S, effect, tcp=2, others=1))
+                return
             case Publish() | Say() | Watch() | Keep() | Answer():
                 return
             case _:
@@ -361,6 +366,8 @@ def written(effect: Effect, plan: Plan) -> str:
         case Say(text, warning, outage):
             of = f" ({outage})" if outage else ""
             return f"{'warn' if warning else 'say'} {text}{of}"
+        case Poke(family, uplink):
+            return f"poke clients of {uplink}{_of(family)}"
         case Watch(uplink, family, mode, quorum):
             return f"watch {uplink}{_of(family)} as {mode}, {quorum} must answer"
 

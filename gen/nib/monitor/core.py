@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from nib.families import Family
-from nib.monitor import admin, carrying, prefixes, reports, upkeep
+from nib.monitor import admin, carrying, moving, prefixes, reports, upkeep
 from nib.monitor.events import (
     Announce,
     Answer,
@@ -18,13 +18,14 @@ from nib.monitor.events import (
     Event,
     Facts,
     Failed,
-    ForgetFlows,
     Judged,
     Keep,
     LoadState,
     LoadTable,
     Looked,
     Ordered,
+    Poke,
+    Poked,
     Publish,
     Say,
     Silenced,
@@ -141,6 +142,8 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
             world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
+        case Poked(_, wish) | Failed(_, Poke() as wish):
+            answers = moving.forgotten(world, wish)
         case Judged() | Tallied() | Woke() | Failed():
             pass
     if world.facts is None:
@@ -207,7 +210,9 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
-        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Ordered() | Woke():
+        case Poked(_, wish, tcp, others) if tcp or others:
+            said.append(Say(reports.moved(wish, tcp, others), outage=wish.outage))
+        case Looked() | Judged() | Tallied() | Silenced() | Clock() | Ordered() | Woke() | Poked():
             pass
     return said
 
@@ -245,9 +250,8 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     elif wanted != world.sent:
         effects.append(LoadState(render_state(world.plan, *state, drained=down)))
         world = replace(world, sent=wanted)
-    # behind the flip: what is forgotten before it would be chosen as before
-    gone = before.get(6, frozenset()) - world.running.get(6, frozenset())
-    effects += [ForgetFlows(6, one.name) for one in world.plan.prefixed if one.name in gone]
+    # behind the flip: what is moved before it would be chosen as before
+    effects += moving.pokes(world, before)
     announced = prefixes.announced(world.plan, world.live, world.upkeep.prefixes)
     if world.upkeep.prefixes and announced != world.announced:
         effects.append(Announce(announced))

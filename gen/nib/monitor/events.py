@@ -172,11 +172,23 @@ class Failed:
     """An effect did not work."""
 
     at_s: float
-    effect: "Deed"
+    effect: "Deed | Poke"
     error: str
 
 
-Event = Looked | Judged | Tallied | Silenced | TableTouched | Clock | Ordered | Woke | Failed
+@dataclass(frozen=True, slots=True)
+class Poked:
+    """Clients of a dead uplink were asked: of so many TCP connections, and it had other flows."""
+
+    at_s: float
+    wish: "Poke"
+    tcp: int
+    others: int
+
+
+Event = (
+    Looked | Judged | Tallied | Silenced | TableTouched | Clock | Ordered | Woke | Failed | Poked
+)
 
 # -- effects -------------------------------------------------------------------------------------
 
@@ -272,6 +284,19 @@ class ForgetFlows:
 
 
 @dataclass(frozen=True, slots=True)
+class Poke:
+    """Let the clients of an uplink's TCP connections say something, so that they are reset.
+
+    `own` are the router's own addresses, `outage` the name of what the uplink is in.
+    """
+
+    family: Family
+    uplink: str
+    own: tuple[str, ...]
+    outage: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Write status.json, and tell systemd in a line."""
 
@@ -331,4 +356,4 @@ Deed = (
 )
 """What is done one by one, in this order, and may take its time."""
 
-Effect = Deed | Watch | Answer
+Effect = Deed | Watch | Answer | Poke
