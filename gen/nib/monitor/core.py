@@ -6,6 +6,7 @@ difference to what is true is asked for.  A failed effect is an event, and leads
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
 from nib.families import Family
@@ -239,16 +240,19 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     down = admin.down(world.orders)
     live = carrying.settled(world.plan, carrying.usable(world), carrying.without(world.live, down))
     world = replace(world, live=live, running=carrying.running(world, live))
+    world = replace(world, left=moving.left(world, at_s))
+    recalled = moving.recalled(world, at_s, waits)
     state = world.running, world.hours, world.upkeep.prefixes, world.easing
-    wanted = (*state, down)
+    wanted = (*state, recalled, down)
+    text = partial(render_state, world.plan, *state, recalled=recalled, drained=down)
     if world.table_gone and at_s < world.retry_at:
         waits.append(world.retry_at)
     elif world.table_gone:
         # Whoever changes the table all the time is answered, but not at any speed.
-        effects.append(LoadTable(render_state(world.plan, *state, drained=down)))
+        effects.append(LoadTable(text()))
         world = replace(world, sent=wanted, table_gone=False, retry_at=at_s + RETRY_S)
     elif wanted != world.sent:
-        effects.append(LoadState(render_state(world.plan, *state, drained=down)))
+        effects.append(LoadState(text()))
         world = replace(world, sent=wanted)
     # behind the flip: what is moved before it would be chosen as before
     effects += moving.pokes(world, before)

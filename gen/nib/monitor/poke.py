@@ -33,13 +33,21 @@ def poke(plan: Plan, wish: Poke) -> tuple[int, int]:
     without those that stay with it.  Raises OSError.
     """
     marks = plan.marks
-    found = flows_of(wish.family, plan.uplink(wish.uplink).mark, marks.id_mask)
+    kept = [policy.running for policy in plan.keeping if policy.running]
+
+    def moves(flow: Flow) -> bool:
+        of = "tcp" if flow.protocol == TCP else "udp"
+        stays = any(flow.labels >> one.label & 1 and of in one.kept for one in kept)
+        return not flow.forwarded and not stays
+
+    mark = plan.uplink(wish.uplink).mark
+    found = [flow for flow in flows_of(wish.family, mark, marks.id_mask) if moves(flow)]
     own = {ip_address(address).packed for address in wish.own}
-    tcp = [flow for flow in found if flow.open_tcp and not flow.forwarded]
+    tcp = [flow for flow in found if flow.open_tcp]
     send(wish.family, marks.local, tcp)
     # of the router's own flows these are the probes
     others = [flow for flow in found if flow.protocol != TCP and flow.source not in own]
-    return len(tcp), sum(not flow.forwarded for flow in others)
+    return len(tcp), len(others)
 
 
 def send(family: Family, mark: Mark, flows: Collection[Flow]) -> None:
@@ -75,7 +83,7 @@ def question(flow: Flow) -> bytes:
 def _checksum(data: bytes) -> int:
     """The internet's, RFC 1071."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
