@@ -336,6 +336,12 @@ def _policy(random: Random, names: list[str]) -> Data:
         _maybe(random, sticky, "by", random.choice(["source", "pair"]))
         _maybe(random, sticky, "for", random.choice(["1s", "10m", "24h"]))
         made["sticky"] = sticky
+    if random.random() < 0.2:
+        made["on_down"] = {random.choice(["tcp", "udp"]): "keep"}
+    if random.random() < 0.2:
+        made["on_return"] = {"tcp": "reset"}
+        _maybe(random, made["on_return"], "udp", random.choice(["keep", "move"]))
+        _maybe(random, made["on_return"], "after", random.choice(["0s", "10m", "24h"]))
     return made
 
 

@@ -50,6 +50,8 @@ from nib.monitor.events import (
     Looked,
     NextHop,
     Ordered,
+    Poke,
+    Poked,
     PresentRule,
     Publish,
     RemoveDefault,
@@ -245,6 +247,9 @@ class Play:
         match effect:
             case LoadState() | LoadTable():
                 refused = "nft" in self.refusing
+            case Poke():
+                self.later(Poked(at_s + ECHO_S, effect, tcp=2, others=1))
+                return
             case Publish() | Say() | Watch() | Inquire() | Keep() | Answer():
                 return
             case _:
@@ -376,6 +381,8 @@ def written(effect: Effect, plan: Plan) -> str:
             return f"{'warn' if warning else 'say'} {text}{of}"
         case Inquire(uplink, family):
             return f"look at {uplink}{_of(family)}"
+        case Poke(family, uplink):
+            return f"poke clients of {uplink}{_of(family)}"
         case Watch(uplink, family, mode, quorum):
             return f"watch {uplink}{_of(family)} as {mode}, {quorum} must answer"
 

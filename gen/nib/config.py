@@ -19,6 +19,7 @@ from typing import Literal
 
 from nib.families import Family
 from nib.hours import Spans
+from nib.policies import Class
 from nib.targets import Target
 
 Address = IPv4Address | IPv6Address
@@ -183,12 +184,17 @@ class Policy:
     """Which uplinks flows may use: names in tiers; no `tiers`: all uplinks, in their own.
 
     `block`: when none of them lives the flows are refused, else they go where the others go.
+    `kept` are the classes of running flows that stay with a dead uplink, `recalled` those that
+    leave one of a later tier `after_s` seconds after a better one came back.
     """
 
     name: str
     tiers: tuple[tuple[str, ...], ...]
     block: bool
     sticky: Sticky | None
+    kept: tuple[Class, ...]
+    recalled: tuple[Class, ...]
+    after_s: int
     origin: Origin
 
 

@@ -10,9 +10,10 @@ from nib.config import Addresses, Config, Mode, Span, Uplink
 from nib.families import Family
 from nib.hours import Hours, Spans
 from nib.plan import Lan
-from nib.policies import AddressSet, FlowRule, Policy, Share, Sticky
+from nib.policies import AddressSet, FlowRule, Policy, Running, Share, Sticky
 
 DEFAULT = "default"
+LAST_LABEL = 127  # of a conntrack entry
 
 _WORDS: dict[Family, dict[str, str]] = {4: {"gre": "47"}, 6: {"gre": "47", "icmp": "icmpv6"}}
 """What nft calls a protocol, where it is not the same; it knows gre by its number alone."""
@@ -27,12 +28,15 @@ def policies(conf: Config) -> tuple[Policy, ...]:
     carried = {uplink.name: uplink for uplink in conf.uplinks}
     own = [rule.use for rule in conf.rules if rule.use in carried]
     stay = _sticky(conf, named.get(DEFAULT))
-    result = {DEFAULT: Policy(DEFAULT, _default_tiers(conf, conf.uplinks), sticky=stay)}
+    running = _running(conf)
+    tiers = _default_tiers(conf, conf.uplinks)
+    result = {DEFAULT: Policy(DEFAULT, tiers, sticky=stay, running=running.get(DEFAULT))}
     for name, policy in named.items():
         if name != DEFAULT:
             tiers = _tiers(conf, policy.tiers)
             when_down: Literal["any", "block"] = "block" if policy.block else "any"
-            result[name] = Policy(name, tiers, when_down, _sticky(conf, policy))
+            sticky = _sticky(conf, policy)
+            result[name] = Policy(name, tiers, when_down, sticky, running.get(name))
     for name in own:
         result[name] = Policy(name, ((_share(carried[name]),),), "any")
     for lan in conf.lans:
@@ -57,6 +61,18 @@ def _sticky(conf: Config, policy: config.Policy | None) -> Sticky | None:
     """What is remembered are clients: without lans there are none."""
     sticky = policy.sticky if policy and conf.lans else None
     return Sticky(sticky.pair, sticky.for_s) if sticky else None
+
+
+def _running(conf: Config) -> dict[str, Running]:
+    """By policy; the labels from the top, where others' are not likely to be."""
+    special = sorted(policy.name for policy in conf.policies if policy.kept or policy.recalled)
+    return {
+        policy.name: Running(
+            LAST_LABEL - special.index(policy.name), policy.kept, policy.recalled, policy.after_s
+        )
+        for policy in conf.policies
+        if policy.name in special
+    }
 
 
 def _lans_tiers(conf: Config, lan: config.Lan) -> tuple[tuple[Share, ...], ...]:

@@ -244,6 +244,16 @@ class Plan:
         return any(policy.when_down == "block" for policy in self.policies)
 
     @property
+    def keeping(self) -> tuple[Policy, ...]:
+        """The policies some of whose running flows stay with an uplink that dies."""
+        return tuple(one for one in self.policies if one.running and one.running.kept)
+
+    @property
+    def recalling(self) -> tuple[Policy, ...]:
+        """The policies some of whose running flows leave an uplink when a better one is back."""
+        return tuple(one for one in self.policies if one.running and one.running.recalled)
+
+    @property
     def lan_policies(self) -> tuple[str, ...]:
         """The policies of lans for what no rule names, each once."""
         return tuple(dict.fromkeys(lan.policy for lan in self.lans))

@@ -22,18 +22,38 @@ class Sticky:
     for_s: int
 
 
+Class = Literal["tcp", "udp"]
+"""TCP, and all that is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What becomes of running flows; their conntrack entries are known by a `label`, 0 to 127.
+
+    Of the classes `kept` they stay with an uplink that dies.  Of the classes `recalled` they leave
+    an uplink of a later tier, `after_s` seconds after one of an earlier tier is wholly back.
+    """
+
+    label: int
+    kept: tuple[Class, ...]
+    recalled: tuple[Class, ...]
+    after_s: int
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Which uplinks new flows may use: the first tier with a live member carries them.
 
     When nobody in it lives: `stay`, they are spread as if all lived, for there is nothing better;
-    `any`, they go where flows go that no rule names; `block`, they are refused.
+    `any`, they go where flows go that no rule names; `block`, they are refused.  Without `running`,
+    TCP flows of a dead uplink are reset, the others move, and none leaves an uplink that lives.
     """
 
     name: str
     tiers: tuple[tuple[Share, ...], ...]
     when_down: Literal["stay", "any", "block"] = "stay"
     sticky: Sticky | None = None
+    running: Running | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,12 @@ Easing = Mapping[Family, Mapping[str, int]]
 EVENLY: Easing = {}
 
 
+Recalled = Mapping[tuple[str, Family], frozenset[str]]
+"""For each policy and family the uplinks that its running flows leave for better ones."""
+
+NOBODY: Recalled = {}
+
+
 def everything(plan: Plan) -> Live:
     """Every uplink alive, in each of its families."""
     return {
@@ -92,12 +98,14 @@ def render_state(
     delegated: Prefixes = NONE,
     easing: Easing = EVENLY,
     *,
+    recalled: Recalled = NOBODY,
     drained: frozenset[str] = frozenset(),
 ) -> str:
     """The nft commands that make `live` true, spread by `easing`, and the rules of `hours` count.
 
     `delegated` are the networks that uplinks have now.  Who is `drained` keeps the flows that it
     has, while it is alive, and those of programs that are bound to it, but is given no new ones.
+    By `recalled` the flows of a policy leave uplinks that are alive.
 
     Of a policy none of whose uplinks is alive: the map is empty, and what stands behind it in the
     policy's chain decides; or, where there is nothing better, it is spread as if all were alive.
@@ -108,10 +116,12 @@ def render_state(
     for family in sorted(live):
         alive = live[family]
         members = [uplink for uplink in plan.uplinks if family in uplink.families]
+        left = {name for (_, of), names in recalled.items() if of == family for name in names}
         lines += _refill(
             f"restore{family}",
             [
-                f"{uplink.mark | bit:#010x} : goto {chain}_{uplink.name}"
+                f"{uplink.mark | bit:#010x} : goto "
+                f"{'recall' if uplink.name in left else chain}_{uplink.name}"
                 for uplink in members
                 if uplink.name in alive
                 for bit, chain in kept
@@ -147,6 +157,12 @@ def render_state(
                     for network in _sources(uplink, prefixes)
                 ]
                 lines += _refill(f"own_{policy.name}6", own)
+            if policy in plan.recalling:
+                marks = [
+                    f"{plan.uplink(name).mark:#010x} : goto again_{policy.name}{family}"
+                    for name in sorted(recalled.get((policy.name, family), ()))
+                ]
+                lines += _refill(f"better_{policy.name}{family}", marks)
             if policy.sticky:
                 marks = [f"{plan.uplink(u).mark:#010x} : goto {chain}" for u, chain in to.items()]
                 lines += _refill(f"stay_{policy.name}{family}", marks)

@@ -98,7 +98,7 @@ def fresh(
 
 def flow(
     node: Node,
-    kind: Literal["tcp", "udp", "ping"] = "tcp",
+    kind: Literal["tcp", "listen", "udp", "ping"] = "tcp",
     *,
     dst: str = INTERNET,
     port: int = 0,
@@ -110,8 +110,8 @@ def flow(
 ) -> Recording[Timeline]:
     """Start one long-lived flow and wait (unless `wait` is 0) for its first answer.
 
-    A TCP connection that hears nothing for `stall` seconds counts as ended; if it is to
-    `reconnect`, a new one takes its place.
+    Who is to "listen" has a TCP connection and sends nothing.  One that hears nothing for `stall`
+    seconds counts as ended; if it is to `reconnect`, a new one takes its place.
     """
     request = _target(dst, port, "udp" if kind == "udp" else "tcp", how) | {
         "kind": kind,
@@ -198,12 +198,16 @@ def server(
     node: Node,
     *,
     tcp: Iterable[int] = (),
+    push: Iterable[int] = (),
     udp: Iterable[int] = (),
     dns: Iterable[int] = (),
     http: Iterable[int] = (),
 ) -> Iterator[None]:
-    """Serve on a node: TCP and UDP that tell the address they see, DNS and HTTP as probes ask."""
-    process = start_server(node, tcp=tcp, udp=udp, dns=dns, http=http)
+    """Serve on a node: TCP and UDP that tell the address they see, DNS and HTTP as probes ask.
+
+    `push` is TCP that goes on sending by itself.
+    """
+    process = start_server(node, tcp=tcp, push=push, udp=udp, dns=dns, http=http)
     try:
         yield
     finally:

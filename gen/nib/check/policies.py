@@ -9,10 +9,15 @@ from nib.check.hours import read_hours
 from nib.check.reader import Reader, some
 from nib.config import Addresses, AddressSet, Match, Origin, Policy, Rule, Sticky
 from nib.document import Path, dotted, shown
+from nib.policies import Class
 from nib.shape import near
 
 # What the plan calls the policy of a lan that may not use every uplink begins so.
 _LANS_OWN = "for_"
+
+CLASSES: tuple[Class, ...] = ("tcp", "udp")
+# Each is a look-up more for what is on a dead uplink.
+MOST_SPECIAL = 16
 
 # With more bits the marks need more priorities of ip rules than there are before that which blocks.
 _MOST_BITS = 7
@@ -29,6 +34,11 @@ def read_policies(reader: Reader, uplinks: Collection[str], mask: int | None) ->
         elif (name.lower() in RESERVED and name != "default") or name.startswith(_LANS_OWN):
             reader.say(path, f"the name {shown(name)} is reserved", "choose another name")
     read = tuple(_policy(reader, name, p or {}, tuple(uplinks)) for name, p in policies.items())
+    special = [policy for policy in read if policy.kept or policy.recalled]
+    if len(special) > MOST_SPECIAL:
+        sentence = f"{len(special)} policies say what becomes of running connections"
+        path = ("policies", special[MOST_SPECIAL].name)
+        reader.say(path, sentence, f"on_down and on_return of {MOST_SPECIAL} at most")
     if mask and mask.bit_count() > _MOST_BITS and any(policy.block for policy in read):
         sentence = f"the mask 0x{mask:08x} has {mask.bit_count()} bits, but a policy blocks"
         reader.say(("marks", "mask"), sentence, f"use {_MOST_BITS} bits at most")
@@ -50,7 +60,22 @@ def _policy(reader: Reader, name: str, policy: dict[str, Any], uplinks: tuple[st
     if block and name == "default":
         hint = "name another policy and send flows to it by rules"
         reader.say((*path, "when_down"), "'default' is where flows go that nothing blocks", hint)
-    return Policy(name, tuple(tiers), block, _sticky(reader, path, policy), Origin(dotted(path)))
+    on_down, on_return = policy.get("on_down") or {}, policy.get("on_return") or {}
+    after_ms = reader.attempt(
+        (*path, "on_return", "after"),
+        lambda text: values.duration(text, "0s", "24h"),
+        on_return.get("after"),
+    )
+    return Policy(
+        name,
+        tuple(tiers),
+        block,
+        _sticky(reader, path, policy),
+        kept=tuple(one for one in CLASSES if on_down.get(one) == "keep"),
+        recalled=tuple(one for one in CLASSES if on_return.get(one, "keep") != "keep"),
+        after_s=(after_ms or 0) // 1000,
+        origin=Origin(dotted(path)),
+    )
 
 
 def _sticky(reader: Reader, path: Path, policy: dict[str, Any]) -> Sticky | None:

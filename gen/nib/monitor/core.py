@@ -6,10 +6,11 @@ difference to what is true is asked for.  A failed effect is an event, and leads
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
 from nib.families import Family
-from nib.monitor import admin, carrying, disputes, ladder, prefixes, reports, upkeep
+from nib.monitor import admin, carrying, disputes, ladder, moving, prefixes, reports, upkeep
 from nib.monitor.events import (
     Announce,
     Answer,
@@ -18,7 +19,6 @@ from nib.monitor.events import (
     Event,
     Facts,
     Failed,
-    ForgetFlows,
     Inquired,
     Judged,
     Keep,
@@ -26,6 +26,8 @@ from nib.monitor.events import (
     LoadTable,
     Looked,
     Ordered,
+    Poke,
+    Poked,
     Publish,
     Say,
     Silenced,
@@ -134,18 +136,15 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
             world = replace(world, table_gone=True)
         case Clock(_, minute):
             world = replace(world, hours=counting(world.plan, minute))
-        case Ordered(_, asker, command):
-            refusal = (
-                admin.refusal(world.plan, command, carrying.usable(world)) if world.facts else EARLY
-            )
-            answers = [Answer(asker, refusal)]
-            if refusal is None:
-                orders, heard = admin.obey(world.orders, event)
-                world, said = replace(world, orders=orders), [*said, heard]
+        case Ordered():
+            world, answers, heard = _obey(world, event)
+            said = [*said, *heard]
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
             retry_at = at_s + RETRY_S
             world = replace(world, table_gone=True, loads=disputes.NONE, retry_at=retry_at)
+        case Poked(_, wish) | Failed(_, Poke() as wish):
+            answers = moving.forgotten(world, wish)
         case Failed(_, effect):
             world = replace(world, upkeep=upkeep.refused(world.upkeep, effect))
         case Judged() | Tallied() | Woke():
@@ -161,6 +160,17 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     if (kept := admin.persistent(world.orders)) != admin.persistent(before.orders):
         answers.insert(0, Keep(kept))
     return world, (*effects, *answers)
+
+
+def _obey(world: World, order: Ordered) -> tuple[World, list[Effect], list[Say]]:
+    """Do what the operator orders, unless there is something against it; he is told either way."""
+    usable = carrying.usable(world) if world.facts else None
+    refusal = EARLY if usable is None else admin.refusal(world.plan, order.command, usable)
+    answers: list[Effect] = [Answer(order.asker, refusal)]
+    if refusal is not None:
+        return world, answers, []
+    orders, heard = admin.obey(world.orders, order)
+    return replace(world, orders=orders), answers, [heard]
 
 
 def _asks(world: World, key: Key) -> bool:
@@ -214,6 +224,8 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
             said.append(Say("somebody changed nib's nft table: loading it again", warning=True))
         case Failed(_, effect, error):
             said.append(Say(reports.complaint(effect, error), warning=True))
+        case Poked(_, wish, tcp, others) if tcp or others:
+            said.append(Say(reports.moved(wish, tcp, others), outage=wish.outage))
         case _:
             pass
     return said
@@ -280,23 +292,25 @@ def _flip(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Ef
     down = admin.down(world.orders)
     live = carrying.settled(world.plan, carrying.usable(world), carrying.without(world.live, down))
     world = replace(world, live=live, running=carrying.running(world, live))
+    world = replace(world, left=moving.left(world, at_s))
+    recalled = moving.recalled(world, at_s, waits)
     state = world.running, world.hours, world.upkeep.prefixes, world.easing
-    wanted = (*state, down)
+    wanted = (*state, recalled, down)
+    text = partial(render_state, world.plan, *state, recalled=recalled, drained=down)
     # Whoever changes the table all the time is answered, but not at any speed; a flip must be.
     pause_s = world.loads.pause_s if wanted == world.sent else 0.0
     load_s = max(world.retry_at, world.loads.last_s + max(pause_s, RETRY_S))
     if world.table_gone and at_s < load_s:
         waits.append(load_s)
     elif world.table_gone:
-        effects.append(LoadTable(render_state(world.plan, *state, drained=down)))
+        effects.append(LoadTable(text()))
         loads = world.loads.again(at_s)
         world = replace(world, sent=wanted, table_gone=False, loads=loads)
     elif wanted != world.sent:
-        effects.append(LoadState(render_state(world.plan, *state, drained=down)))
+        effects.append(LoadState(text()))
         world = replace(world, sent=wanted)
-    # behind the flip: what is forgotten before it would be chosen as before
-    gone = before.get(6, frozenset()) - world.running.get(6, frozenset())
-    effects += [ForgetFlows(6, one.name) for one in world.plan.prefixed if one.name in gone]
+    # behind the flip: what is moved before it would be chosen as before
+    effects += moving.pokes(world, before)
     return world, effects
 
 

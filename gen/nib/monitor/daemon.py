@@ -32,12 +32,15 @@ from nib.monitor.events import (
     LoadTable,
     Looked,
     Ordered,
+    Poke,
+    Poked,
     TableTouched,
     Watch,
     Woke,
 )
 from nib.monitor.netlink import Kernel
 from nib.monitor.notify import notify, passed_socket, watchdog_s
+from nib.monitor.poke import poke
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
 from nib.monitor.telling import tell
@@ -101,7 +104,7 @@ class Daemon:
         self._plan = of
         self._plan_file = plan_file
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._effects: asyncio.Queue[Deed | Answer] = asyncio.Queue()
+        self._effects: asyncio.Queue[Deed | Answer | Poke] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._control = Control(self._ordered)
         self._stop = asyncio.Event()
@@ -125,7 +128,7 @@ class Daemon:
             self._probers = self._make_probers()
             tasks = [
                 group.create_task(self._think()),
-                group.create_task(self._act(effects)),
+                group.create_task(self._act(effects, group)),
                 group.create_task(links.watch(self._plan, self._look)),
                 group.create_task(self._patrol()),
                 group.create_task(self._clock()),
@@ -202,12 +205,16 @@ class Daemon:
         self._alarm = None
         self._events.put_nowait(Woke(asyncio.get_running_loop().time()))
 
-    async def _act(self, effects: Effects) -> None:
+    async def _act(self, effects: Effects, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
         while True:
             effect = await self._effects.get()
             if isinstance(effect, Answer):
                 self._control.answer(effect)
+                continue
+            if isinstance(effect, Poke):
+                # there may be thousands: what comes next does not wait for them
+                group.create_task(self._poke(effect))
                 continue
             try:
                 await effects.run(effect)
@@ -220,6 +227,15 @@ class Daemon:
                 # chains that it does not have.
                 log.info("%s is another one now: starting again with it", self._plan_file)
                 self._stop.set()
+
+    async def _poke(self, wish: Poke) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            tcp, others = await asyncio.to_thread(poke, self._plan, wish)
+        except OSError as error:
+            self._events.put_nowait(Failed(loop.time(), wish, error.strerror or str(error)))
+        else:
+            self._events.put_nowait(Poked(loop.time(), wish, tcp, others))
 
     def _replaced(self) -> bool:
         """Is there another plan on disk, and one that can be read?"""

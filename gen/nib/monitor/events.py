@@ -172,7 +172,7 @@ class Failed:
     """An effect did not work."""
 
     at_s: float
-    effect: "Deed"
+    effect: "Deed | Poke"
     error: str
 
 
@@ -199,8 +199,28 @@ class Inquired:
     found: Found
 
 
+@dataclass(frozen=True, slots=True)
+class Poked:
+    """Clients of a dead uplink were asked: of so many TCP connections, and it had other flows."""
+
+    at_s: float
+    wish: "Poke"
+    tcp: int
+    others: int
+
+
 Event = (
-    Looked | Judged | Tallied | Silenced | Inquired | TableTouched | Clock | Ordered | Woke | Failed
+    Looked
+    | Judged
+    | Tallied
+    | Silenced
+    | Inquired
+    | TableTouched
+    | Clock
+    | Ordered
+    | Woke
+    | Failed
+    | Poked
 )
 
 # -- effects -------------------------------------------------------------------------------------
@@ -297,6 +317,19 @@ class ForgetFlows:
 
 
 @dataclass(frozen=True, slots=True)
+class Poke:
+    """Let the clients of an uplink's TCP connections say something, so that they are reset.
+
+    `own` are the router's own addresses, `outage` the name of what the uplink is in.
+    """
+
+    family: Family
+    uplink: str
+    own: tuple[str, ...]
+    outage: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Publish:
     """Write status.json, and tell systemd in a line."""
 
@@ -364,4 +397,4 @@ Deed = (
 )
 """What is done one by one, in this order, and may take its time."""
 
-Effect = Deed | Watch | Inquire | Answer
+Effect = Deed | Watch | Inquire | Answer | Poke

@@ -15,6 +15,7 @@ from nib.monitor.events import (
     Keep,
     LoadState,
     LoadTable,
+    Poke,
     Publish,
     RemoveDefault,
     RemoveNetwork,
@@ -96,6 +97,14 @@ def whole(key: Key) -> str:
     return f"{key[0]} takes its whole share again" + (" in IPv6" if key[1] == 6 else "")
 
 
+def moved(wish: Poke, tcp: int, others: int) -> str:
+    """What the journal hears when an uplink's connections were taken care of."""
+    of = " in IPv6" if wish.family == 6 else ""
+    connections = f"{tcp} TCP connection{'s' * (tcp != 1)}"
+    flows = f"{others} other flow{'s' * (others != 1)}"
+    return f"{wish.uplink} had {connections} (reset) and {flows} (moved){of}"
+
+
 def status(world: World, at_s: float) -> Status:
     """What status.json says at `at_s`."""
     shares = {family: _shares(world, family) for family in world.live}
@@ -145,7 +154,7 @@ def line(now: Status) -> str:
     return ", ".join([f"{len(well)} of {len(now.uplinks)} uplinks up", *others])
 
 
-def complaint(effect: Deed, error: str) -> str:
+def complaint(effect: Deed | Poke, error: str) -> str:
     """What did not work and why, in one sentence."""
     match effect:
         case LoadState() | LoadTable():
@@ -168,6 +177,8 @@ def complaint(effect: Deed, error: str) -> str:
             what = "the lans were not told their networks"
         case ForgetFlows(_, uplink):
             what = f"old IPv6 flows of {uplink} are not forgotten"
+        case Poke(_, uplink):
+            what = f"silent clients of {uplink} do not learn that it is dead"
         case Keep():
             what = "orders are not kept across a reboot"
         case Publish():

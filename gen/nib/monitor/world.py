@@ -11,12 +11,15 @@ from nib.monitor.health import Health
 from nib.monitor.tally import Tally
 from nib.monitor.upkeep import Memory
 from nib.plan import Plan
-from nib.state import Easing, Live, Prefixes
+from nib.state import Easing, Live, Prefixes, Recalled
 from nib.status import Admin, Status
 from nib.targets import Target
 
 Key = tuple[str, Family]
 """One family of an uplink."""
+
+Place = tuple[str, Family, str]
+"""Where flows are: their policy, their family and an uplink."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +28,11 @@ class World:
 
     `live` are who takes new flows, `orders` what the operator wants of uplinks that he does not
     leave to their probes, `running` who keeps the flows it has: all who are live, and those who are
-    well but down by order.  That, `hours` and `easing` (who takes less for now) is what should be
-    loaded, `sent` what nft was last told, with the delegated networks and the uplinks that are down
-    by order, and `announced` what the lans were.  `loads`: how often the
-    whole table was loaded of late.  `obstructed` says since when something stands in
+    well but down by order.  `left` says where flows are that have better uplinks again, and since
+    when.  That, `hours` and `easing` (who takes less for now) is what should be loaded, `sent` what
+    nft was last told, with the delegated networks and the uplinks that are down by order, and
+    `announced` what the lans were.  `loads`: how often the whole table was loaded of late.
+    `obstructed` says since when something stands in
     the way of an uplink, `complaints` when the journal heard one, `watched` how the probers were
     told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that do not
     answer on an uplink where others do; `discounted`: those that answer on none.  `inquired`: when
@@ -43,7 +47,8 @@ class World:
     running: Live = field(default_factory=dict)
     hours: frozenset[str] = frozenset()
     easing: Easing = field(default_factory=dict)
-    sent: tuple[Live, frozenset[str], Prefixes, Easing, frozenset[str]] | None = None
+    left: Mapping[Place, float] = field(default_factory=dict)
+    sent: tuple[Live, frozenset[str], Prefixes, Easing, Recalled, frozenset[str]] | None = None
     table_gone: bool = False
     loads: Dispute = disputes.NONE
     retry_at: float = 0.0

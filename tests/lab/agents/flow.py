@@ -1,8 +1,8 @@
 """One long-lived flow that is paced, and a line for every answer it gets.
 
-Request: {"kind": "tcp" | "udp" | "ping", "dst", "port", "every", "stall", "reconnect", and how
-          to bind}
-Lines:   [time, "ok", address]    an answer (of ping: no address)
+Request: {"kind": "tcp" | "listen" | "udp" | "ping", "dst", "port", "every", "stall", "reconnect",
+          and how to bind}
+Lines:   [time, "ok", address]    an answer (of ping: no address; who listens: whatever comes)
          [time, "end", why]       a TCP connection ended, or the network said no to a datagram
 """
 
@@ -52,6 +52,10 @@ async def one_connection(asked: dict[str, Any]) -> None:
             await loop.sock_connect(stream, (asked["dst"], asked["port"]))
             seen = (await hear(256)).strip().decode()
         say("ok", seen)
+        while asked["kind"] == "listen":
+            async with asyncio.timeout(asked["stall"]):
+                await hear(1)
+            say("ok", seen)
         while True:
             due = time.monotonic() + asked["every"]
             async with asyncio.timeout(asked["stall"]):
@@ -144,4 +148,6 @@ def is_reply(heard: bytes, link: socket.socket) -> bool:
 
 if __name__ == "__main__":
     the_request = request()
-    run_until_told(tcp(the_request) if the_request["kind"] == "tcp" else datagrams(the_request))
+    run_until_told(
+        tcp(the_request) if the_request["kind"] in ("tcp", "listen") else datagrams(the_request)
+    )

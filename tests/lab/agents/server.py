@@ -1,9 +1,10 @@
 """A server that tells every client the address that it sees it from.
 
-TCP: the address in a line, then an echo of whatever comes.  UDP: the address, from the address that
+TCP: the address in a line, then an echo of whatever comes; or, to "push", a kilobyte every 20 ms,
+until the client goes.  UDP: the address, from the address that
 was asked.  DNS: an A record for every name, HTTP: 204 for every request, as probe targets do.
 
-Request: {"tcp": [ports], "udp": [ports], "dns": [ports], "http": [ports]}
+Request: {"tcp": [ports], "push": [ports], "udp": [ports], "dns": [ports], "http": [ports]}
 """
 
 import asyncio
@@ -32,6 +33,21 @@ class Echo(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
+
+
+class Push(Echo):
+    """Says whom it sees, then sends and sends, as much as the client takes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.push()
+
+    def push(self) -> None:
+        """What is not taken yet is enough: there is no end to wait for."""
+        if not self.transport.is_closing():
+            if not self.transport.get_write_buffer_size():
+                self.transport.write(b"x" * 1024)
+            asyncio.get_running_loop().call_later(0.02, self.push)
 
 
 class NoContent(asyncio.Protocol):
@@ -98,8 +114,8 @@ async def serve() -> None:
     asked = request()
     loop = asyncio.get_running_loop()
     for address in WILDCARDS:
-        for protocol, ports in ((Echo, asked.get("tcp", ())), (NoContent, asked.get("http", ()))):
-            for port in ports:
+        for protocol, kind in ((Echo, "tcp"), (Push, "push"), (NoContent, "http")):
+            for port in asked.get(kind, ()):
                 await loop.create_server(protocol, address, port, backlog=4096)
         for answer, ports in ((whom, asked.get("udp", ())), (an_address, asked.get("dns", ()))):
             for port in ports:

@@ -2,25 +2,16 @@
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import os
 import socket
 import sys
 
-from icmplib import (
-    ICMPLibError,
-    ICMPRequest,
-    ICMPv4Socket,
-    ICMPv6Socket,
-    SocketPermissionError,
-)
-
 from nib.families import Family
+from nib.monitor.askers.icmp import request
 from nib.monitor.askers.neighbour import Neighbours
 from nib.monitor.askers.way import Kept, Way
 from nib.monitor.events import Found
-from nib.probe import PROBE_PAYLOAD_BYTES
 from nib.targets import Neighbour
 
 # The flip has the machine to itself first.
@@ -93,26 +84,32 @@ class _Hops:
         self._way = way
         self._id = int.from_bytes(os.urandom(2), "big")
         self._kept = Kept(way, self._make, self._heard)
-        self._icmp: ICMPv4Socket | ICMPv6Socket | None = None
 
     def ask(self, address: str, hops: int) -> None:
-        request = ICMPRequest(
-            address, id=self._id, sequence=hops, ttl=hops, payload_size=PROBE_PAYLOAD_BYTES
-        )
-        with contextlib.suppress(OSError, ICMPLibError):
-            self._kept.dial()
-            assert self._icmp is not None
-            self._icmp.send(request)
+        """Raises PermissionError without CAP_NET_RAW."""
+        try:
+            opened = self._kept.dial()
+        except PermissionError:
+            raise
+        except OSError:
+            # there is no such device, for now
+            return
+        if self._way.family == 4:
+            opened.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+        else:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+        with contextlib.suppress(OSError):
+            opened.sendto(request(self._way.family, self._id, hops), (address, 0))
 
     def close(self) -> None:
         self._kept.close()
 
     def _make(self) -> socket.socket:
-        try:
-            self._icmp = ICMPv4Socket() if self._way.family == 4 else ICMPv6Socket()
-        except SocketPermissionError:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM)) from None
-        raw: socket.socket = self._icmp.sock
+        """Raises PermissionError without CAP_NET_RAW."""
+        if self._way.family == 4:
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        else:
+            raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
         passed = {REPLY[self._way.family], EXCEEDED[self._way.family]}
         words = [0xFFFFFFFF] * (1 if self._way.family == 4 else 8)
         for kind in passed:

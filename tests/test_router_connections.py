@@ -1,0 +1,154 @@
+"""What becomes of running connections when an uplink dies, and when it comes back."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lab.errors import eventually
+from lab.hosts import INTERNET, INTERNET6
+from lab.record import Timeline
+from lab.traffic import How, Recording, flow, fresh, server
+from nib_lab import DUAL, DUAL_ISPS, FAST, NibLab, Routers
+
+pytestmark = pytest.mark.lab
+
+FAILOVER = "mode: failover\n"
+PUSH, SSH, WIREGUARD, SIP, HELD = 8082, 22, 51820, 5060, 7000
+LONG = 60.0
+
+RULES = """\
+policies:
+  vpn: {on_return: {tcp: reset, udp: move}}
+  calls: {on_return: {udp: move, after: 4s}}
+  held: {on_down: {tcp: keep, udp: keep}}
+rules:
+  - {match: {protocol: [tcp, udp], dport: [22, 51820]}, use: vpn}
+  - {match: {protocol: udp, dport: 5060}, use: calls}
+  - {match: {protocol: [tcp, udp], dport: 7000}, use: held}
+"""
+
+Flows = dict[str, Recording[Timeline]]
+
+
+@contextmanager
+def servers(lab: NibLab) -> Iterator[None]:
+    with server(lab.inet, tcp=[SSH, HELD], push=[PUSH], udp=[WIREGUARD, SIP, HELD]):
+        yield
+
+
+def flows_of(lab: NibLab, to: str) -> Flows:
+    """One of each kind that people have, of a client."""
+    client = lab.lans[0]
+    return {
+        "tcp": flow(client, dst=to, stall=LONG, reconnect=True),
+        "idle": flow(client, "listen", dst=to, port=SSH, stall=LONG, reconnect=True),
+        "download": flow(client, "listen", dst=to, port=PUSH, stall=LONG, reconnect=True),
+        "udp": flow(client, "udp", dst=to),
+        "wireguard": flow(
+            client, "udp", dst=to, port=WIREGUARD, how=How(source_port=WIREGUARD), every=0.1
+        ),
+        "sip": flow(client, "udp", dst=to, port=SIP, how=How(source_port=SIP), every=0.2),
+    }
+
+
+def worked_again(recording: Recording[Timeline], at: float, within: float = 5) -> float:
+    """Seconds from `at` until it is answered by another way."""
+    eventually(lambda: again(recording.so_far(), at) is not None, within)
+    return round(again(recording.so_far(), at) or 0.0, 3)
+
+
+def again(record: Timeline, at: float) -> float | None:
+    first = record.answers[0][1]
+    return next((when - at for when, seen in record.answers if when > at and seen != first), None)
+
+
+@pytest.mark.parametrize("cut", ["silent", "carrier"])
+@pytest.mark.parametrize("family", [4, 6])
+def test_after_a_death_all_works_again(routers: Routers, cut: str, family: int) -> None:
+    """Also what sends nothing: an idle session, a download."""
+    lab = routers(FAILOVER + DUAL + FAST, DUAL_ISPS)
+    lab.start()
+    lab.until(within=20, family=6, cable="up", dsl="up")
+    with servers(lab):
+        to = INTERNET if family == 4 else INTERNET6
+        flows = flows_of(lab, to)
+        dead = lab.isps[0]
+        for recording in flows.values():
+            assert lab.isp_of(recording.so_far().seen[0]) is dead
+        names = fresh(lab.lans[0], 0.05, "udp", dst=to, timeout=0.3)
+        at = time.monotonic()
+        (dead.fail if cut == "silent" else dead.unplug)()
+        took = {name: worked_again(recording, at) for name, recording in flows.items()}
+        took["fresh"] = names.so_far().settled - at
+        print(f"IPv{family} {cut}: {took}")
+        assert max(took.values()) < 3, took
+        said = lab.router.run("journalctl -b -u nib-monitor -o cat --no-pager")
+        assert re.search(rf"cable had [23] TCP connections \(reset\).*cable{family}-", said)
+
+
+def of_whom(lab: NibLab, recording: Recording[Timeline]) -> list[str]:
+    """The providers that a flow went by, one after the other."""
+    return [isp.name for seen in recording.so_far().seen if (isp := lab.isp_of(seen))]
+
+
+@pytest.mark.parametrize("to", [INTERNET, INTERNET6], ids=["4", "6"])
+def test_what_a_policy_wants_back_comes_back_and_nothing_else(routers: Routers, to: str) -> None:
+    """WireGuard stuck on the backup after failback; a call that died because of one."""
+    lab = routers(FAILOVER + DUAL + FAST + RULES, DUAL_ISPS)
+    lab.start()
+    family = 6 if to == INTERNET6 else 4
+    lab.until(within=20, family=6, cable="up", dsl="up")
+    first = lab.isps[0]
+    with servers(lab):
+        flows = flows_of(lab, to)
+        flows["ssh"] = flow(lab.lans[0], dst=to, port=SSH, stall=LONG, reconnect=True)
+        first.fail()
+        for name, recording in flows.items():
+            eventually(lambda n=name, r=recording: of_whom(lab, r)[-1:] == ["isp2"], 5)
+        resets = {name: recording.so_far().resets for name, recording in flows.items()}
+        first.restore()
+        lab.until(family=family, cable="up")
+        at = time.monotonic()
+        for name in ("wireguard", "ssh"):
+            eventually(lambda n=name: of_whom(lab, flows[n]) == ["isp1", "isp2", "isp1"], 3)
+        assert time.monotonic() - at > 3 or of_whom(lab, flows["sip"]) == ["isp1", "isp2"]
+        eventually(lambda: of_whom(lab, flows["sip"]) == ["isp1", "isp2", "isp1"], 8)
+        for name in ("tcp", "udp", "download"):
+            assert of_whom(lab, flows[name]) == ["isp1", "isp2"], name
+            assert flows[name].so_far().resets == resets[name]
+        # it is over: what came back stays
+        time.sleep(1)
+        for name in ("wireguard", "ssh", "sip"):
+            record = flows[name].stop()
+            assert record.gaps_over(0.5)[-1].start < at + 8 if record.gaps_over(0.5) else True
+            assert lab.isp_of(record.seen[-1]) is first
+        assert flows["tcp"].stop().gaps_over(0.5)[1:] == ()
+
+
+@pytest.mark.parametrize("to", [INTERNET, INTERNET6], ids=["4", "6"])
+def test_what_a_policy_keeps_waits_for_its_uplink(routers: Routers, to: str) -> None:
+    lab = routers(FAILOVER + DUAL + FAST + RULES, DUAL_ISPS)
+    lab.start()
+    lab.until(within=20, family=6, cable="up", dsl="up")
+    first, family = lab.isps[0], 6 if to == INTERNET6 else 4
+    with servers(lab):
+        held = [
+            flow(lab.lans[0], "tcp", dst=to, port=HELD, stall=LONG, reconnect=True),
+            flow(lab.lans[0], "udp", dst=to, port=HELD),
+        ]
+        other = flow(lab.lans[0], "udp", dst=to)
+        first.fail()
+        lab.until(family=family, cable="down")
+        eventually(lambda: of_whom(lab, other) == ["isp1", "isp2"], 3)
+        said = lab.router.run("journalctl -b -u nib-monitor -o cat --no-pager")
+        assert "cable had 0 TCP" in said or "cable had" not in said
+        first.restore()
+        lab.until(family=family, cable="up")
+        at = time.monotonic()
+        for recording in held:
+            eventually(lambda r=recording: r.so_far().answered_after(at), 5)
+            record = recording.stop()
+            assert record.resets == 0 and [lab.isp_of(seen) for seen in record.seen] == [first]
