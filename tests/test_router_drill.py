@@ -77,6 +77,7 @@ def test_a_drill_measures_and_mends(routers: Routers) -> None:
 def test_a_drill_of_one_family(routers: Routers) -> None:
     lab = routers(DUAL + FAST, DUAL_ISPS)
     lab.start()
+    lab.until(family=6, cable="up", dsl="up")
     code, found = drilled(lab, "cable --for 5s --family 6")
     assert (code, found["faults"]) == (0, [])
     assert [part["family"] for part in found["parts"]] == [6]
@@ -136,7 +137,7 @@ def test_what_is_refused(routers: Routers) -> None:
         "nib drill cable": "there is nobody to ask: add --yes",
         "nib drill cable --yes --for 2h": "a drill lasts at most an hour",
         "nib drill cable --yes --for 1s": "a drill of cable takes at least 3 s",
-        "nib drill cable --yes --family 6": "cable has no IPv6",
+        "nib drill dsl --yes --family 6": "dsl has no IPv6",
         "setpriv --reuid=nobody nib drill cable": "only root may cut an uplink off: try sudo",
     }
     for command, why in refusals.items():

@@ -16,7 +16,7 @@ from nib.drill.lines import Line, prepare, try_forwards
 from nib.drill.report import report, to_json
 from nib.families import Family
 from nib.guarantees import Guarantee, guarantees
-from nib.host import DIFFERS, FINE, Refused, Wrong
+from nib.host import DIFFERS, FINE, Outcome, Refused, Wrong
 from nib.plan import Plan, Uplink
 from nib.status import FamilyStatus, Status
 from nib.stream import SOCKET, Command, Request, Snapshot, from_json, request_to_json
@@ -29,6 +29,7 @@ BEFORE_S = 0.5  # of new connections, ahead of the cut
 AFTER_S = 3.0  # and after the return
 LATE_S = 10.0  # so much longer than promised the return is waited for
 LOOK_S = 0.05
+MENDINGS = 3
 
 
 def drill(arguments: Namespace) -> int:
@@ -62,12 +63,15 @@ def drill(arguments: Namespace) -> int:
         family=arguments.family,
         who=orders.who(),
     )
+    why: BaseException | None = None
     try:
         found = asyncio.run(_Drill(plan, uplink, families, promised, command).run())
-    except* (Wrong, Refused) as problems:
-        raise problems.exceptions[0] from None
+    except* Refused as problems:
+        why = problems.exceptions[0]
     except* asyncio.CancelledError:
-        raise Refused("ended by a signal; the line is whole") from None
+        why = Refused("ended by a signal; nothing is cut off any more")
+    if why:
+        raise why
     sys.stdout.write(to_json(found) if arguments.json else report(found))
     return DIFFERS if faults(found) else FINE
 
@@ -146,7 +150,7 @@ class _Drill:
                 count = await self._cut()
                 await self._return()
             finally:
-                _nft(MEND)
+                _mend()
             forwards = await try_forwards(self._plan, self._uplink, measured, self._latest())
             for one in (listening, *going):
                 one.cancel()
@@ -163,7 +167,9 @@ class _Drill:
         # from before nft: nothing that is measured looks faster than it was
         self._cut_s = loop.time()
         self._mended_s = self._cut_s + self._for_s
-        _nft(cut(self._uplink.device, self._families, self._for_s))
+        outcome = _nft(cut(self._uplink.device, self._families, self._for_s))
+        if outcome.status:
+            raise Refused(f"nft refused the cut: {outcome.said}")
         host.say(f"{self._uplink.device} is cut off for {self._for_s} s")
         await asyncio.sleep(self._mended_s - loop.time())
         listed = host.command(LIST, NFT_WITHIN_S)
@@ -218,8 +224,14 @@ class _Drill:
         return next(found, ())
 
 
-def _nft(text: str) -> None:
-    """Raises Refused with what nft said."""
-    outcome = host.command(("nft", "-f", "-"), NFT_WITHIN_S, stdin=text)
-    if outcome.status:
-        raise Refused(f"nft refused the cut: {outcome.said}")
+def _nft(text: str) -> Outcome:
+    return host.command(("nft", "-f", "-"), NFT_WITHIN_S, stdin=text)
+
+
+def _mend() -> None:
+    """End the cut.  Whoever ends a whole unit ends the nft that is just at it as well: again."""
+    for _ in range(MENDINGS):
+        outcome = _nft(MEND)
+        if not outcome.status:
+            return
+    host.say(f"the cut is left to end by itself: nft: {outcome.said}")
