@@ -17,7 +17,8 @@ from nib.probe import LEAST_PATIENCE_MS
 from nib.status import FamilyStatus, Status
 from nib.targets import Connect, Fetch, family_of
 
-EVERY_S = 0.1
+EVERY_S = 0.05
+TALK_EVERY_S = 0.1
 NAMES_EVERY_S = 0.25
 ENDPOINTS = 6
 OLD = 4  # connections by the uplink, and by others
@@ -73,7 +74,7 @@ class Line:
                 for held in self.held:
                     group.create_task(held.keep())
                 for talk in self.talks:
-                    group.create_task(talk.keep(EVERY_S))
+                    group.create_task(talk.keep(TALK_EVERY_S))
         finally:
             for held in self.held:
                 held.connection.close()
