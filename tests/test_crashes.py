@@ -142,6 +142,7 @@ def play(folder: Path, scene: str, dies_at: int) -> None:
     sh(f"{NETWORKD}\nnft -f {folder / 'nib.nft'}\n{before}")
     child = monitor(folder / "plan.json", dies_at, steps)
     wait_for(lambda: _is_over(child) or Path(STATUS_FILE).exists() and _calm(steps))
+    (folder / "begun").write_text(steps.read_text())
     sh(meanwhile)
     if dies_at == STEPS:
         time.sleep(PLAYED_WITHIN_S)
@@ -176,11 +177,10 @@ def _calm(steps: Path) -> bool:
 def test_a_monitor_that_dies_of_any_step_loses_nothing(tmp_path: Path, scene: str) -> None:
     (tmp_path / "plan.json").write_text(to_json(PLAN))
     (tmp_path / "nib.nft").write_text(samples.files(TEXT)["nib/nib.nft"])
-    begun = time.monotonic()
     play(tmp_path, scene, STEPS)
+    # whoever dies before he has seen a gateway cannot know it when its routes are gone
+    first = int((tmp_path / "begun").read_text()) + 1 if scene == "flushed rules and routes" else 1
     last = int((tmp_path / "steps").read_text())
     assert 8 < last < STEPS
-    print(scene, last, time.monotonic() - begun)
-    for number in range(1, last + 1):
+    for number in range(first, last + 1):
         play(tmp_path, scene, number)
-        print(number, time.monotonic() - begun)

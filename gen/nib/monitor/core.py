@@ -97,7 +97,8 @@ def begin(
     live = carrying.settled(
         plan, alive, carrying.without(carrying.last(plan, before), admin.down(orders))
     )
-    return World(plan, states, live, orders, live, counting(plan, minute))
+    hours, memory = counting(plan, minute), upkeep.recall(before)
+    return World(plan, states, live, orders, live, hours, upkeep=memory)
 
 
 def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
