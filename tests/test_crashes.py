@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -86,7 +86,7 @@ def seen() -> dict[str, Any]:
 
 
 def monitor(plan_file: Path, dies_at: int, steps: Path) -> int:
-    """Start the daemon in a child, which dies of its step `dies_at`; steps are counted in a file."""
+    """Start the daemon in a child that dies of its step `dies_at`; a file counts the steps."""
     child = os.fork()
     if child:
         return child
@@ -141,7 +141,7 @@ def play(folder: Path, scene: str, dies_at: int) -> None:
     before, meanwhile = SCENES[scene]
     sh(f"{NETWORKD}\nnft -f {folder / 'nib.nft'}\n{before}")
     child = monitor(folder / "plan.json", dies_at, steps)
-    wait_for(lambda: _is_over(child) or Path(STATUS_FILE).exists() and _calm(steps))
+    wait_for(lambda: _is_over(child) or (Path(STATUS_FILE).exists() and _calm(steps)))
     (folder / "begun").write_text(steps.read_text())
     sh(meanwhile)
     if dies_at == STEPS:

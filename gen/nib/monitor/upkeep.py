@@ -61,7 +61,7 @@ class Memory:
 
 
 def recall(status: Status | None) -> Memory:
-    """What the last monitor knew: it may have died while routes were gone that nobody else knows."""
+    """What the last monitor knew: it may have died while routes were gone that no other knows."""
     return Memory(
         told={
             (uplink.name, one.family): (one.gateway, uplink.device, one.address)
