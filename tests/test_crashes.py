@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import time
+import traceback
 from collections.abc import Awaitable
 from contextlib import suppress
 from itertools import count
@@ -95,6 +96,8 @@ def monitor(plan_file: Path, dies_at: int, steps: Path) -> int:
         os.closerange(3, 256)
         _count_steps(dies_at, steps)
         asyncio.run(Daemon(PLAN, plan_file).run())
+    except BaseException:
+        plan_file.with_name("said").write_text(traceback.format_exc())
     finally:
         os._exit(1)
 
@@ -157,7 +160,11 @@ def play(folder: Path, scene: str, dies_at: int) -> None:
     expected = json.loads(outcome.read_text())
     with suppress(AssertionError):
         wait_for(lambda: seen() == expected)
-    assert seen() == expected
+    said = folder / "said"
+    assert not said.exists(), said.read_text()
+    found = seen()
+    for what, value in expected.items():
+        assert found[what] == value, f"{what}, after step {dies_at}"
 
 
 def _is_over(child: int) -> bool:
