@@ -142,8 +142,10 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
             answers = [Answer(asker, refusal)]
             if refusal is None:
                 orders, heard = admin.obey(world.orders, event)
-                drills = admin.drills(world.drills, event)
-                world, said = replace(world, orders=orders, drills=drills), [*said, heard]
+                world, said = (
+                    replace(world, orders=orders, drills=admin.drills(world.drills, event)),
+                    [*said, heard],
+                )
         case Failed(_, LoadState() | LoadTable()):
             # Most likely the table itself is missing: the next try loads all of it.
             retry_at = at_s + RETRY_S
