@@ -67,6 +67,8 @@ SCENES = {
 # More than any scene has.
 STEPS = 99
 PLAYED_WITHIN_S = 1.5
+# On a machine that is busy with other tests; alone it is a quarter of a second.
+SETTLED_WITHIN_S = 15.0
 
 
 def seen() -> dict[str, Any]:
@@ -159,7 +161,7 @@ def play(folder: Path, scene: str, dies_at: int) -> None:
     monitor(folder / "plan.json", 0, folder / "ignored")
     expected = json.loads(outcome.read_text())
     with suppress(AssertionError):
-        wait_for(lambda: seen() == expected)
+        wait_for(lambda: seen() == expected, SETTLED_WITHIN_S)
     said = folder / "said"
     assert not said.exists(), said.read_text()
     found = seen()
