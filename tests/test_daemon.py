@@ -196,6 +196,38 @@ def test_what_others_do_is_put_right(plan_file: Path) -> None:
     assert "Traceback" not in journal
 
 
+def seen() -> tuple[str, ...]:
+    """All that the monitor could change."""
+    kernel = "ip link; ip address; ip rule; ip route show table all", "nft -s list ruleset"
+    return *map(sh, kernel), Path(PLAN.state_file).read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@alone
+def test_a_restart_changes_nothing(plan_file: Path, number: int) -> None:
+    """The kernel tells of no change of a link, address, route or rule; the table is as it was."""
+    with running(plan_file) as monitor:
+        sh("ip link set far_wan1 down")
+        wait_for(lambda: balance() == {"new_dsl"} and not weighted())
+        monitor.end(number)
+    before = seen()
+    sh("rm /run/notify /run/control")
+    command = ["ip", "monitor", "link", "address", "route", "rule"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
+        again = Running(plan_file)
+        try:
+            wait_for(lambda: again.tells("READY=1"), within=10)
+            for _ in range(10):
+                wait_for(lambda: again.tells("WATCHDOG=1"))
+                assert seen() == before
+            # and it hears well: this is the first thing that is told
+            sh("ip address add 203.0.113.1/32 dev lo")
+            assert listener.stdout and "203.0.113.1" in listener.stdout.readline()
+        finally:
+            again.close()
+            listener.kill()
+
+
 @alone
 def test_who_listens_hears_of_it(plan_file: Path) -> None:
     with running(plan_file) as monitor, socket.socket(socket.AF_UNIX) as channel:

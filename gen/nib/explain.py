@@ -7,9 +7,8 @@ from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
 
-from nib import plan as plans
 from nib import values
-from nib.host import DIFFERS, FINE, Refused, Wrong, command, say
+from nib.host import DIFFERS, FINE, Refused, Wrong, command, read_plan, say
 from nib.hours import minute_of_week
 from nib.oracle import Packet, Situation, Unanswerable, verdict
 from nib.oracle.lookup import direct, owner
@@ -23,7 +22,7 @@ from nib.status import from_json as status_from_json
 
 def explain(arguments: Namespace) -> int:
     """Print the verdict; DIFFERS if nothing of it gets anywhere."""
-    plan = _plan(arguments.plan)
+    plan = read_plan(arguments.plan)
     status = _status()
     live = everything(plan) if status is None else _live(plan, status)
     now = time.localtime()
@@ -69,15 +68,6 @@ def _placed(packet: Packet, case: Case, source: Address) -> Packet:
 
 
 # -- this router -----------------------------------------------------------------------------------
-
-
-def _plan(file: str) -> Plan:
-    try:
-        return plans.from_json(Path(file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise Refused(f"there is no {file}: nothing was applied yet; see nib apply") from None
-    except (OSError, ValueError, RecursionError) as problem:
-        raise Refused(f"cannot read {file}: {problem}") from None
 
 
 def _status() -> Status | None:

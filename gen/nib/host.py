@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nib.config import Config
+from nib.plan import Plan, from_json
 
 FINE, DIFFERS, WRONG, REFUSED = 0, 1, 2, 3
 """The exit statuses of every program of nib; DIFFERS also means unhealthy."""
@@ -174,6 +175,19 @@ def _listing(path: str) -> tuple[str, str]:
     if len(raw) > _LISTING_LIMIT:
         return "", f"it has more than {_LISTING_LIMIT >> 20} MiB"
     return raw.decode(errors="replace"), ""
+
+
+# -- what was applied ----------------------------------------------------------------------------
+
+
+def read_plan(file: str) -> Plan:
+    """plan.json.  Raises Refused."""
+    try:
+        return from_json(Path(file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Refused(f"there is no {file}: nothing was applied yet; see nib apply") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise Refused(f"cannot read {file}: {problem}") from None
 
 
 # -- the system that the files are for -----------------------------------------------------------

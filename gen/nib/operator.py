@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--json", action="store_true", help="the event stream itself")
     watch.set_defaults(run=_watch)
     _add_orders(commands)
+    _add_drill(commands)
     return parser
 
 
@@ -137,6 +138,25 @@ def _add_orders(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         parser.add_argument("--for", metavar="TIME", dest="for_s", type=orders.span, help=for_help)
         persist_help = "also after a reboot; without it the boot ends the order"
         parser.add_argument("--persist", action="store_true", help=persist_help)
+
+
+def _add_drill(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from nib import orders  # noqa: PLC0415
+    from nib.drill import DRILL  # noqa: PLC0415
+
+    parser = commands.add_parser("drill", help="cut an uplink off for a while, and measure")
+    parser.description = DRILL
+    parser.add_argument("uplink", metavar="UPLINK", help="its name in balance.yaml")
+    for_help = "how long; a number and s, m or h; the default is 30s"
+    parser.add_argument(
+        "--for", metavar="TIME", dest="for_s", type=orders.span, default="30s", help=for_help
+    )
+    family_help = "cut only this one off; without it both"
+    parser.add_argument("--family", type=int, choices=(4, 6), help=family_help)
+    parser.add_argument("--force", action="store_true", help="even the last one that carries")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="all that was found, as JSON")
+    parser.set_defaults(run=_drill, plan="/etc/nib/plan.json")
 
 
 def _run() -> int:
@@ -218,6 +238,12 @@ def _order(arguments: argparse.Namespace) -> int:
             who=who(),
         )
     )
+
+
+def _drill(arguments: argparse.Namespace) -> int:
+    from nib.drill.run import drill  # noqa: PLC0415
+
+    return drill(arguments)
 
 
 def _watch(arguments: argparse.Namespace) -> int:

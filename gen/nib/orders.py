@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nib.control import ask
 from nib.host import FINE, Refused, clock
+from nib.status import Status
 from nib.status_report import status_report
 from nib.stream import LONGEST_S, SOCKET, Command, Ended, Snapshot, from_json
 
@@ -36,6 +37,12 @@ NOBODY = 2**32 - 1  # the login uid of what no login led to
 
 def order(command: Command) -> int:
     """Send an order, and show how the uplinks are when it is done.  Raises Refused."""
+    sys.stdout.write(status_report(carry_out(command), time.monotonic(), clock))
+    return FINE
+
+
+def carry_out(command: Command) -> Status:
+    """Send an order; the status when it is done.  Raises Refused."""
     for line in ask(command):
         try:
             item = from_json(line).item
@@ -44,8 +51,7 @@ def order(command: Command) -> int:
         if isinstance(item, Ended):
             raise Refused(item.reason)
         if isinstance(item, Snapshot):
-            sys.stdout.write(status_report(item.status, time.monotonic(), clock))
-            return FINE
+            return item.status
     raise Refused("nib-monitor went away without an answer: see nib status")
 
 

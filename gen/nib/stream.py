@@ -160,14 +160,18 @@ class Command:
     For `for_s` seconds, None: for ever; `persist`: also after a reboot.  `force`: even if nobody
     carries new flows then.  `who` orders it, for the journal.  It is answered when it is done: by
     one line with the status, or by `ended` with the reason.
+
+    `drill`: it is about to be cut off, in `family` or in both; nothing is ordered but that outages
+    are called so.
     """
 
-    do: Literal["down", "up", "auto"]
+    do: Literal["down", "up", "auto", "drill"]
     uplink: str
     for_s: float | None = None
     force: bool = False
     persist: bool = False
     who: str = "root"
+    family: Family | None = None
 
 
 LONGEST_S = 10 * 365 * 86400
@@ -187,7 +191,7 @@ def request_from_json(line: bytes) -> Request | Command:
         data = json.loads(line)
     except (ValueError, RecursionError):
         raise ValueError("a request is one line of JSON") from None
-    if isinstance(data, dict) and data.get("do") in ("down", "up", "auto"):
+    if isinstance(data, dict) and data.get("do") in ("down", "up", "auto", "drill"):
         return _command(data)
     try:
         return codec.decode(Request, data)
@@ -205,12 +209,15 @@ def _command(data: dict[str, Any]) -> Command:
         command = codec.decode(Command, _COMMAND | data)
     except ValueError:
         raise ValueError(
-            "of an order for_s is a number, force and persist true or false, who a text"
+            "of an order for_s is a number, force and persist true or false, who a text, "
+            "family 4 or 6"
         ) from None
     if command.for_s is not None and not 0 < command.for_s <= LONGEST_S:
         raise ValueError(f"for_s is more than 0 and at most {LONGEST_S}, ten years")
     if command.do == "auto" and (command.for_s is not None or command.persist):
         raise ValueError("auto is for ever: it knows no for_s, and no persist")
+    if command.do == "drill" and (command.for_s is None or command.persist):
+        raise ValueError("a drill needs for_s, and knows no persist")
     if not _WHO.fullmatch(command.who):
         raise ValueError("who is a name: letters, digits and .@-_")
     return command

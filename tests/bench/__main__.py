@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import compile, conntrack, failover, flip, load, monitor, month, size, throughput
+from bench import compile, conntrack, failover, flip, load, monitor, month, size, soak, throughput
 from bench.report import Table, as_json, text
 from lab.image import SUITES
 
@@ -18,6 +18,7 @@ ALL: dict[str, tuple[Callable[[str, int], Table], bool, int]] = {
     "load": (load.run, False, 11),
     "monitor": (monitor.run, True, 1),
     "month": (month.run, False, 1),
+    "soak": (soak.run, True, 20),
 }
 
 

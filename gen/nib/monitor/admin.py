@@ -21,6 +21,9 @@ VERSION = 1
 Orders = Mapping[str, Admin]
 """By uplink; who is left to its probes has none."""
 
+Drills = Mapping[str, float]
+"""When the last drill of an uplink ends."""
+
 
 def before(plan: Plan, status: Status | None, kept: Orders) -> Orders:
     """The orders at start: those of the last monitor, else those kept across the reboot."""
@@ -32,6 +35,9 @@ def before(plan: Plan, status: Status | None, kept: Orders) -> Orders:
 def obey(orders: Orders, event: Ordered) -> tuple[Orders, Say]:
     """The orders after one more, and what the journal hears of it."""
     command = event.command
+    if command.do == "drill":
+        cut_off = f"{command.uplink} is cut off for {duration(command.for_s or 0)}"
+        return orders, Say(f"{cut_off}: a drill (says {command.who})")
     others = {name: one for name, one in orders.items() if name != command.uplink}
     said_by = f"(says {command.who})"
     if command.do == "auto":
@@ -43,6 +49,14 @@ def obey(orders: Orders, event: Ordered) -> tuple[Orders, Say]:
     return {**others, command.uplink: one}, Say(text)
 
 
+def drills(ends: Drills, event: Ordered) -> Drills:
+    """When the drills end, after one more order."""
+    command = event.command
+    if command.do != "drill" or command.for_s is None:
+        return ends
+    return {**ends, command.uplink: event.at_s + command.for_s}
+
+
 _AUTO = "is left to its probes again"
 _MEANING = {"down": "it takes no new flows", "up": "whatever its probes say, it takes new flows"}
 
@@ -52,11 +66,12 @@ def refusal(plan: Plan, command: Command, usable: Live) -> str | None:
     names = [uplink.name for uplink in plan.uplinks]
     if command.uplink not in names:
         return f"there is no uplink {command.uplink}: there are {', '.join(names)}"
-    if command.do != "down" or command.force:
+    if command.do not in ("down", "drill") or command.force:
         return None
     last = [
         f"IPv{family}"
         for family, able in sorted(usable.items())
+        if command.family in (None, family)
         if command.uplink in {share.uplink for share in carriers(plan.policies[0], able)}
         if not carriers(plan.policies[0], able - {command.uplink})
     ]

@@ -99,7 +99,8 @@ def begin(
     live = carrying.settled(
         plan, alive, carrying.without(carrying.last(plan, before), admin.down(orders))
     )
-    return World(plan, states, live, orders, live, counting(plan, minute))
+    hours, memory = counting(plan, minute), upkeep.recall(before)
+    return World(plan, states, live, orders, live, hours, upkeep=memory)
 
 
 def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
@@ -170,7 +171,8 @@ def _obey(world: World, order: Ordered) -> tuple[World, list[Effect], list[Say]]
     if refusal is not None:
         return world, answers, []
     orders, heard = admin.obey(world.orders, order)
-    return replace(world, orders=orders), answers, [heard]
+    drills = admin.drills(world.drills, order)
+    return replace(world, orders=orders, drills=drills), answers, [heard]
 
 
 def _asks(world: World, key: Key) -> bool:

@@ -36,6 +36,13 @@ def reason(world: World, key: Key, at_s: float) -> str:
     found = obstacle(world, key)
     if found:
         return found.reason
+    if world.healths[key].state == "down" and at_s < world.drills.get(key[0], at_s):
+        return f"a drill cuts it off: {_reason(world, key, at_s)}"
+    return _reason(world, key, at_s)
+
+
+def _reason(world: World, key: Key, at_s: float) -> str:
+    """What the probes say."""
     health = world.healths[key]
     probe = world.plan.uplink(key[0]).probe
     match health.state:

@@ -28,6 +28,7 @@ from nib.monitor.events import (
 )
 from nib.plan import Plan, Rule, Table, Uplink
 from nib.state import Live, Prefixes, carriers
+from nib.status import Status
 
 # The kernel makes one route of two IPv6 routes with the same metric.  What is put back must stay
 # another than networkd's, and gives way to it: more than any metric of the plan.
@@ -46,15 +47,29 @@ class Memory:
     """`missing`: since when a thing is gone.  `asked`: when a repair was last asked for.
 
     `disputes`: what was put back of late, and how often.  `gateways`: the last gateway seen on a
-    device, with the addresses the device had then.  `prefixes`: the networks that were last
-    delegated.
+    device, with the addresses the device had then.  `told`: the gateways that a monitor before this
+    one left, with the device and an address that it had then; they count at the first look.
+    `prefixes`: the networks that were last delegated.
     """
 
     missing: Mapping[Rule | Default, float] = field(default_factory=dict)
     asked: Mapping[Effect, float] = field(default_factory=dict)
     disputes: Mapping[PutBack, Dispute] = field(default_factory=dict)
     gateways: Mapping[tuple[str, Family], tuple[str | None, Device]] = field(default_factory=dict)
+    told: Mapping[tuple[str, Family], tuple[str, str, str]] = field(default_factory=dict)
     prefixes: Prefixes = field(default_factory=dict)
+
+
+def recall(status: Status | None) -> Memory:
+    """What the last monitor knew: it may have died while routes were gone that no other knows."""
+    return Memory(
+        told={
+            (uplink.name, one.family): (one.gateway, uplink.device, one.address)
+            for uplink in (status.uplinks if status else ())
+            for one in uplink.families
+            if one.gateway and one.address
+        }
+    )
 
 
 def repair(
@@ -125,6 +140,7 @@ def learn(plan: Plan, facts: Facts, memory: Memory) -> Memory:
     return replace(
         memory,
         gateways=_gateways(plan, facts, memory),
+        told={},
         prefixes=prefixes.learn(plan, facts, memory.prefixes),
     )
 
@@ -164,6 +180,10 @@ def _gateways(
             found[(uplink.name, family)] = (routes[0].gateway, device)
         elif last and last[1] == device:
             found[(uplink.name, family)] = last
+        elif told := memory.told.get((uplink.name, family)):
+            gateway, name, address = told
+            if name == device.name and (family, address) in own:
+                found[(uplink.name, family)] = gateway, device
     return found
 
 

@@ -37,7 +37,7 @@ class World:
     told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that do not
     answer on an uplink where others do; `discounted`: those that answer on none.  `inquired`: when
     a line that is down was looked at last, `found`: what that said.  `wake_at` is when there is
-    something to do by itself.
+    something to do by itself.  `drills`: until when an uplink is cut off on purpose.
     """
 
     plan: Plan
@@ -64,6 +64,7 @@ class World:
     upkeep: Memory = field(default_factory=Memory)
     announced: tuple[Announced, ...] = ()
     complaints: Mapping[str, float] = field(default_factory=dict)
+    drills: Mapping[str, float] = field(default_factory=dict)
     published: Status | None = None
     wake_at: float = 0.0
 
