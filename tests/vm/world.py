@@ -76,7 +76,8 @@ class World(NibLab):
 
     def __init__(self, suite: str) -> None:
         super().__init__(suite, BALANCE, ISPS, lans=2, shared={"isp3", "lan2"})
-        self.start(**dict.fromkeys(NAMES.values(), "up"))
+        self.router.boot()
+        self.until(within=60, **dict.fromkeys(NAMES.values(), "up"))
 
     def _make_router(self, nib: bool) -> Router:
         return Computer(self.holder)
