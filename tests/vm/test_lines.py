@@ -43,6 +43,12 @@ def concentrator(isp: Provider, host: int) -> Process:
     )
 
 
+def hang_up(isp: Provider, server: Process) -> None:
+    """The provider ends the session; the lab's processes are all that it can see."""
+    server.stop()
+    isp.attempt("pkill pppd")
+
+
 def test_pppoe_is_dialled_and_redialled(lab: World) -> None:
     router, isp, home = lab.router, lab.isps[3], lab.lans[0]
     router.put("/etc/systemd/network/port1.network", PORT)
@@ -67,7 +73,7 @@ def test_pppoe_is_dialled_and_redialled(lab: World) -> None:
     isp.restore()
     lab.until(phone="up")
     # the provider ends the session, and gives another address in the next
-    server.stop()
+    hang_up(isp, server)
     lab.until(phone="down")
     assert "isp4" not in lab.shares(home, 40)
     server = concentrator(isp, 77)
@@ -77,7 +83,7 @@ def test_pppoe_is_dialled_and_redialled(lab: World) -> None:
     for node in (home, router):
         assert "isp4" in lab.shares(node, 60, "udp")
     router.run("systemctl stop pppd-dsl")
-    server.stop()
+    hang_up(isp, server)
     lab.until(phone="down")
 
 

@@ -28,7 +28,7 @@ uplinks:
     probe:
       interval: 150ms
       rtt: {down: 450ms, up: 300ms}
-      jitter: {down: 80ms, up: 60ms}
+      jitter: {down: 120ms, up: 90ms}
       loss: {down: 20%, up: 10%}
   phone: {device: ppp0, address: external, mtu: 1492}
   tunnel: {device: wg0, address: external, weight: 0}
