@@ -248,10 +248,14 @@ class Provider(Node):
                 self.holder.run(f"{ip} address add {own6}/64 dev {device} nodad")
             self.holder.run(f"{ip} link set {device} up")
 
+    def lease(self, host: int) -> None:
+        """The router's next address here is .HOST."""
+        self._host = host
+
     def redial(self, host: int) -> None:
         """The line ends, and begins again with .HOST for the router's address."""
         self.detach()
-        self._host = host
+        self.lease(host)
         self.attach()
 
     def detach(self) -> None:

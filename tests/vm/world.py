@@ -5,27 +5,50 @@ from collections import Counter
 from collections.abc import Iterable
 
 from lab.errors import eventually
+from lab.hosts import INTERNET
 from lab.isp import Isp
 from lab.node import Holder, Node
 from lab.router import Router
 from lab.traffic import Protocol, connections
 from nib_lab import NibLab
 
-# A machine with three ports: two providers as most people have them, and a switch that tags the
-# frames of a third one and of the guests.
-PORTS = """\
+# A machine with four ports: two providers as most people have them, a switch that tags the frames
+# of a third one and of the guests, and one that is dialled.  Beside them a tunnel for one address
+# of the internet, and a VPN server.  An emulated machine is slow: probes as often as elsewhere in
+# tests would be most of what it does, and limits have to be far above its own delays.
+BALANCE = """\
 uplinks:
   cable: {device: wan1, address: dhcp, weight: 3}
   dsl: {device: wan2, address: 198.51.102.2/24, gateway: 198.51.102.1}
-  fiber: {device: fiber, address: dhcp, weight: 2, netdev: {vlan: port0, id: 30}}
+  fiber:
+    device: fiber
+    address: dhcp
+    weight: 2
+    netdev: {vlan: port0, id: 30}
+    probe:
+      interval: 150ms
+      rtt: {down: 450ms, up: 300ms}
+      jitter: {down: 120ms, up: 90ms}
+      loss: {down: 20%, up: 10%}
+  phone: {device: ppp0, address: external, mtu: 1492}
+  tunnel: {device: wg0, address: external, weight: 0}
 lans:
   home: {device: lan1, address: 192.168.10.1/24}
   guests: {device: guests, address: 192.168.20.1/24, netdev: {vlan: port0, id: 20}}
+  travellers: {device: wg1, address: external}
+policies:
+  outside: {tiers: [[cable], [dsl]], when_down: block}
+rules:
+  - {match: {protocol: udp, destination: 203.0.113.10, dport: 51820}, use: outside}
+  - {match: {destination: 203.0.113.11}, use: tunnel}
+firewall:
+  allow:
+    - {protocol: udp, port: 51821}
+probe: {interval: 300ms, timeout: 800ms, fall: 3, rise: 3, damping: 0s, canary: 0s}
 """
-# An emulated machine is slow: probes as often as elsewhere in tests would be most of what it does.
-PROBE = "probe: {interval: 250ms, timeout: 700ms, fall: 3, rise: 3}\n"
 NAMES = {"isp1": "cable", "isp2": "dsl", "isp3": "fiber"}
-ISPS = (Isp(), Isp("static"), Isp())
+# The fourth is dialled, when a test does it.
+ISPS = (Isp(), Isp("static"), Isp(), Isp("dialled", late=True))
 
 
 class Computer(Router):
@@ -52,8 +75,9 @@ class World(NibLab):
     """Providers, an internet and LANs in network namespaces of the machine that is the router."""
 
     def __init__(self, suite: str) -> None:
-        super().__init__(suite, PORTS + PROBE, ISPS, lans=2, shared={"isp3", "lan2"})
-        self.start()
+        super().__init__(suite, BALANCE, ISPS, lans=2, shared={"isp3", "lan2"})
+        self.router.boot()
+        self.until(within=60, **dict.fromkeys(NAMES.values(), "up"))
 
     def _make_router(self, nib: bool) -> Router:
         return Computer(self.holder)
@@ -64,17 +88,35 @@ class World(NibLab):
         self.switch.tag(self.lans[1].device, 20)
 
     def configure(self, config: str) -> None:
-        """What the machine was switched on with is compiled already; later, apply it."""
-        if self.router.exists("/run/nib"):
-            self.router.put("/etc/nib/balance.yaml", config)
-            self.router.run("nib apply --yes")
+        """The machine was switched on with it, compiled already."""
+
+    def until(self, within: float = 30, family: int = 4, **health: str) -> None:
+        """As elsewhere, only that here it may take longer."""
+        super().until(within, family, **health)
 
     def mend(self) -> None:
         """Whatever a test did to the lines that are always there: they are well."""
-        for isp in self.isps:
+        for isp in self.isps[:3]:
             isp.restore()
             isp.plug()
+        self.until(**dict.fromkeys(NAMES.values(), "up"))
 
-    def shares(self, node: Node, n: int, proto: Protocol = "tcp") -> Counter[str]:
+    def guest(self, name: str, network: str) -> Node:
+        """A machine somewhere in the internet, at .2 of a network ("198.18.1") of its own."""
+        node = Node(self.holder, name)
+        node.create()
+        self.inet.run(
+            f"ip link add {name} type veth peer name eth0 netns {name} && "
+            f"ip address add {network}.1/24 dev {name} && ip link set {name} up"
+        )
+        node.run(
+            f"ip address add {network}.2/24 dev eth0 && ip link set eth0 up && "
+            f"ip route add default via {network}.1"
+        )
+        return node
+
+    def shares(
+        self, node: Node, n: int, proto: Protocol = "tcp", dst: str = INTERNET
+    ) -> Counter[str]:
         """Fresh connections by provider ("isp1"): few at a time, for the machine is slow."""
-        return self.by_isp(connections(node, n, proto, concurrency=12, timeout=10))
+        return self.by_isp(connections(node, n, proto, dst=dst, concurrency=12, timeout=10))
