@@ -396,6 +396,8 @@ def _state(text: str) -> str:
     if "restore6" in text:
         said += f"; of IPv6 {_family_state(text, 6)}"
     hours = re.findall(r"add element inet nib (hours_\d+)", text)
+    for place, left in re.findall(r"add element inet nib better_(\w+) \{ (.*) \}", text):
+        said += f"; {place} leaves {len(left.split(', '))}"
     return said + "".join(f"; {name}" for name in hours)
 
 
@@ -414,7 +416,7 @@ def _family_state(text: str, family: Family) -> str:
 
 def _alive(text: str, family: Family) -> str:
     (restore,) = re.findall(f"add element inet nib restore{family} (.*)", text)
-    return " ".join(re.findall(r"goto use_(\w+)", restore)) or "nobody"
+    return " ".join(re.findall(r"goto (?:use|recall)_(\w+)", restore)) or "nobody"
 
 
 def _rule(rule: Rule) -> str:

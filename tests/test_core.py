@@ -26,6 +26,7 @@ uplinks:
   lte: {device: wan3, address: dhcp, ipv6: off, tier: 2}
   spare: {device: wan4, address: dhcp, ipv6: off, weight: 0}
 """
+RETURN = "policies: {default: {on_return: {udp: move, after: 5s}}}\n"
 TEXTS = {
     "two": PROBE + samples.TWO,
     "tiers": PROBE + TIERS,
@@ -37,6 +38,7 @@ TEXTS = {
     + "rules:\n"
     + "  - {match: {time: 'Mon-Fri 08:00-18:00', protocol: udp}, use: dsl}\n"
     + "  - {match: {time: '22:00-06:00'}, use: cable}\n",
+    "return": PROBE + "mode: failover\n" + RETURN + samples.TWO,
     "failover": PROBE + "mode: failover\n" + TIERS,
 }
 

@@ -4,12 +4,25 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import compile, conntrack, failover, flip, load, monitor, month, size, soak, throughput
+from bench import (
+    compile,
+    connections,
+    conntrack,
+    failover,
+    flip,
+    load,
+    monitor,
+    month,
+    size,
+    soak,
+    throughput,
+)
 from bench.report import Table, as_json, text
 from lab.image import SUITES
 
 ALL: dict[str, tuple[Callable[[str, int], Table], bool, int]] = {
     "failover": (failover.run, True, 20),
+    "connections": (connections.run, True, 10),
     "throughput": (throughput.run, False, 11),
     "size": (size.run, False, 9),
     "flip": (flip.run, False, 50),

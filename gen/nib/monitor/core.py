@@ -26,7 +26,6 @@ from nib.monitor.events import (
     LoadTable,
     Looked,
     Ordered,
-    Poke,
     Poked,
     Publish,
     Say,
@@ -107,7 +106,7 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     """Take in one event; give the world after it and what must be done."""
     before = world
     at_s = event.at_s
-    answers: list[Effect] = []
+    answers = moving.forgotten(world, event)
     orders, said = admin.expire(world.orders, at_s)
     world = replace(world, orders=orders)
     match event:
@@ -144,11 +143,9 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
             # Most likely the table itself is missing: the next try loads all of it.
             retry_at = at_s + RETRY_S
             world = replace(world, table_gone=True, loads=disputes.NONE, retry_at=retry_at)
-        case Poked(_, wish) | Failed(_, Poke() as wish):
-            answers = moving.forgotten(world, wish)
         case Failed(_, effect):
             world = replace(world, upkeep=upkeep.refused(world.upkeep, effect))
-        case Judged() | Tallied() | Woke():
+        case Judged() | Tallied() | Woke() | Poked():
             pass
     if world.facts is None:
         return world, tuple(answers)
@@ -312,8 +309,7 @@ def _flip(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Ef
         effects.append(LoadState(text()))
         world = replace(world, sent=wanted)
     # behind the flip: what is moved before it would be chosen as before
-    effects += moving.pokes(world, before)
-    return world, effects
+    return world, [*effects, *moving.pokes(world, before)]
 
 
 def _ease(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:

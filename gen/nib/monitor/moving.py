@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from nib.families import Family
 from nib.monitor import admin
-from nib.monitor.events import Effect, ForgetFlows, Poke
+from nib.monitor.events import Effect, Event, Failed, ForgetFlows, Poke, Poked
 from nib.monitor.world import Place, World, outage
 from nib.state import Live, Recalled, carriers
 
@@ -49,7 +49,7 @@ def left(world: World, at_s: float) -> Mapping[Place, float]:
 
 
 def recalled(world: World, at_s: float, waits: list[float]) -> Recalled:
-    """Those of them whose time is over, if all that is better has its whole share again."""
+    """Those of them whose time is over, if one that is better has its whole share."""
     found: dict[tuple[str, Family], frozenset[str]] = {}
     for (name, family, uplink), since_s in world.left.items():
         policy = next(one for one in world.plan.recalling if one.name == name)
@@ -59,13 +59,16 @@ def recalled(world: World, at_s: float, waits: list[float]) -> Recalled:
         better = {share.uplink for share in carriers(policy, able)}
         if at_s < due_s:
             waits.append(due_s)
-        elif not better.intersection(world.easing.get(family, {})):
+        elif better - world.easing.get(family, {}).keys():
             found[name, family] = found.get((name, family), frozenset()) | {uplink}
     return found
 
 
-def forgotten(world: World, wish: Poke) -> list[Effect]:
-    """Once they are asked: the flows that must be forgotten, if the uplink is still dead."""
-    if wish.family != 6 or wish.uplink in world.running.get(6, frozenset()):
-        return []
-    return [ForgetFlows(6, one.name) for one in world.plan.prefixed if one.name == wish.uplink]
+def forgotten(world: World, event: Event) -> list[Effect]:
+    """Once clients are asked, or cannot be: the flows to forget, if the uplink is still dead."""
+    match event:
+        case Poked(_, Poke(6, name)) | Failed(_, Poke(6, name)):
+            dead = name not in world.running.get(6, frozenset())
+            return [ForgetFlows(6, name)] if dead and world.plan.uplink(name).prefixed else []
+        case _:
+            return []

@@ -31,8 +31,8 @@ class World:
     well but down by order.  `left` says where flows are that have better uplinks again, and since
     when.  That, `hours` and `easing` (who takes less for now) is what should be loaded, `sent` what
     nft was last told, with the delegated networks and the uplinks that are down by order, and
-    `announced` what the lans were.  `loads`: how often the whole table was loaded of late.
-    `obstructed` says since when something stands in
+    `announced` what the lans were.  `loads`: how often the
+    whole table was loaded of late.  `obstructed` says since when something stands in
     the way of an uplink, `complaints` when the journal heard one, `watched` how the probers were
     told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that do not
     answer on an uplink where others do; `discounted`: those that answer on none.  `inquired`: when
