@@ -117,13 +117,17 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Tallied:
-    """A round of probes is over: how many targets were asked, and the times of the answers."""
+    """A round of probes is over: how many targets were asked, and the times of the answers.
+
+    `full`: the line carried all that it can, so that these say little of it.
+    """
 
     at_s: float
     uplink: str
     family: Family
     asked: int
     rtts_ms: tuple[float, ...]
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
