@@ -8,6 +8,7 @@ from ipaddress import IPv6Network
 from typing import Literal
 
 from nib.families import Family
+from nib.monitor.found import Found
 from nib.plan import Rule, Table
 from nib.status import Admin, Status
 from nib.stream import Command
@@ -178,19 +179,6 @@ class Failed:
     at_s: float
     effect: "Deed | Poke"
     error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """How far a line that is down still reaches.
-
-    `gateway`: whether its hardware address is told, None where there is none to ask for; `hop`: who
-    answers first behind it; `internet`: whether the address of a target answers pings.
-    """
-
-    gateway: bool | None = None
-    hop: str | None = None
-    internet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
