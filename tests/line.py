@@ -76,6 +76,10 @@ class Line:
         """What the core says of the line."""
         self.state = asking.watch(self.state, mode, quorum, self.now_s)
 
+    def sense(self, *, mute: bool = False, full: bool = False, idle: bool = False) -> None:
+        """What the device's counters say now."""
+        self._do(asking.sense(self.state, self.now_s, mute=mute, full=full, idle=idle))
+
     def _do(self, step: tuple[Asking, tuple[Act, ...]]) -> None:
         self.state, acts = step
         for act in acts:

@@ -40,7 +40,6 @@ from nib.monitor.events import (
     Event,
     Facts,
     Failed,
-    Found,
     Inquire,
     Inquired,
     Judged,
@@ -62,6 +61,7 @@ from nib.monitor.events import (
     Watch,
     Woke,
 )
+from nib.monitor.found import Found
 from nib.plan import Plan, Priority, Rule, Table
 from nib.status import Status
 from nib.stream import Command

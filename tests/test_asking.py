@@ -190,6 +190,83 @@ def test_a_router_that_slept_does_not_blame_its_lines() -> None:
     assert [type(act) for act in acts] == [Ask]
 
 
+def test_a_spike_of_the_whole_line_is_no_answer_where_nothing_else_comes_in() -> None:
+    """A line that holds everything back for a second is as good as dead, and then it is back."""
+    spike = "....." + "~" * 10 + "." * 40
+    assert "D" in told(spike)
+    assert told(spike).count("U") >= 4
+    assert "D" not in told(spike, arriving=True)
+
+
+def test_loss_while_a_download_fills_the_line_takes_it_down_four_times_later() -> None:
+    line = Line(lambda _, at_s: RTT_S if at_s < 10 else None).until(10)
+    line.sense(full=True)
+    line.until(14)
+    rounds = [ask for at_s, ask in line.asked if at_s >= 10 and ask.targets == TARGETS]
+    assert len(rounds) >= 4 * 3
+    assert 1.2 < line.judged[0].at_s - 10 < 2.5
+
+
+def test_a_burst_that_a_full_line_swallows_is_no_verdict() -> None:
+    line = Line(lambda _, at_s: RTT_S if not 10 <= at_s < 11 else None).until(10)
+    line.sense(full=True)
+    assert line.until(20).judged == []
+
+
+def test_samples_of_a_full_line_say_so() -> None:
+    line = Line(lambda *_: RTT_S).until(10)
+    line.sense(full=True)
+    line.until(20)
+    assert {tallied.full for tallied in line.tallied if tallied.at_s < 10} == {False}
+    assert {tallied.full for tallied in line.tallied if tallied.at_s > 10} == {True}
+
+
+# -- what the counters say
+
+
+def test_a_line_that_goes_mute_is_asked_at_once() -> None:
+    """A metered line is asked every ten seconds, and found dead within one all the same."""
+    line = Line(lambda _, at_s: RTT_S if at_s < 21 else None, probe("{interval: 10s}"))
+    line.until(21.2)
+    line.sense(mute=True)
+    line.until(23)
+    assert line.judged[0].at_s - 21 < 0.6
+    assert len([ask for at_s, ask in line.asked if at_s >= 21]) == 3
+
+
+def test_a_mute_line_that_answers_is_up_and_not_asked_all_the_time() -> None:
+    """Syslog to nobody, a camera that sends and hears nothing."""
+    line = Line(lambda *_: RTT_S, probe("{interval: 1m}")).until(1)
+    before = len(line.asked)
+    for tick in range(100):
+        line.until(1 + tick / 10)
+        line.sense(mute=True)
+    line.until(12)
+    assert line.judged == []
+    assert len(line.asked) - before <= 3
+
+
+@pytest.mark.parametrize("mode", ["down", "off", "unknown"])
+def test_only_a_line_that_is_up_is_suspected(mode: Mode) -> None:
+    line = Line(lambda *_: None, mode=mode)
+    before = line.state
+    line.sense(mute=True)
+    assert line.state == before
+
+
+def test_an_idle_metered_line_is_asked_seldom_and_at_once_when_it_is_used() -> None:
+    line = Line(lambda *_: RTT_S, probe("{interval: 10s}"))
+    line.sense(idle=True)
+    line.until(1000)
+    assert len(line.asked) == pytest.approx(10, abs=2)
+    asked = len(line.asked)
+    line.sense()
+    line.until(1000.01)
+    assert len(line.asked) == asked + 1
+    line.until(1100)
+    assert len(line.asked) == pytest.approx(asked + 10, abs=2)
+
+
 # -- never early, always in the end
 
 

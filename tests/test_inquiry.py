@@ -12,7 +12,7 @@ from alone import alone, neighbour, sh
 from nib.families import Family
 from nib.monitor.askers.inquiry import inquire
 from nib.monitor.askers.way import Way
-from nib.monitor.events import Found
+from nib.monitor.found import Found
 from nib.targets import Connect, Ping, Target
 
 GATEWAY: dict[Family, str] = {4: "192.0.2.1", 6: "2001:db8::1"}

@@ -154,6 +154,16 @@ def test_what_is_lost_is_said_with_its_limits() -> None:
     )
 
 
+def test_what_a_full_line_loses_does_not_take_it_down() -> None:
+    """Complaints of bufferbloat: the download that fills the line must not be its end."""
+    of = Play(samples.plan("probe: {loss: {down: 20%, up: 10%}}\n" + samples.TWO))
+    of.act("1 cable .\n1 dsl .")
+    for number in range(40):
+        of.step(Tallied(2 + number / 2, "cable", 4, 1, (), full=True))
+    (family,) = reports.status(of.world, 30.0).uplinks[0].families
+    assert (family.health, family.loss) == ("up", None)
+
+
 def test_a_target_that_answers_nobody_is_to_blame_itself() -> None:
     """A public resolver's limit or bad day (peers T20) is said once, and takes no uplink down."""
     of = Play(samples.plan("probe: {quorum: 3}\n" + samples.TWO))

@@ -29,6 +29,13 @@ SELDOM = 20
 # A turn that comes so late found the router itself asleep: what was asked before says nothing.
 HELD_UP_S = 0.25
 
+# A line that went mute in the middle of a conversation is asked at once, but not all the time.
+CALM_S = 5.0
+# On a line that is full so many bursts must be missed: what is lost in its queue says little.
+BURSTS_IF_FULL = 4
+# A metered line that nobody uses is asked so much more seldom.
+IDLE_TIMES = 10
+
 NUMBERS = 0x10000
 
 NOBODY: Mapping[Target, str] = {}
@@ -73,7 +80,8 @@ class Round:
 class Burst:
     """A doubt and how far it has got.
 
-    `missed_s` is when the question was asked that began it, `asked_s` when the last round was.
+    `missed_s` is when the question was asked that began it, `asked_s` when the last round was;
+    `repeated`: how often it began again, for the line is full.
     """
 
     missed_s: float
@@ -83,6 +91,7 @@ class Burst:
     heard: frozenset[Target] = frozenset()
     refusals: Mapping[Target, str] = field(default_factory=dict)
     arriving: bool = False
+    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,7 @@ class Asking:
     `phase`: where in the interval its turns are, 0..1, by the clock; who has the same asks at once.
     `slowest_s`: of the answers of late; None before the first.  `misses`: how many questions in a
     row a target has not answered.  No question asked before `trusted_s` begins a burst.
+    `full` and `idle` are what the device's counters say, `suspected_s` when they began a burst.
     """
 
     uplink: str
@@ -109,6 +119,15 @@ class Asking:
     slowest_s: float | None = None
     misses: Mapping[Target, int] = field(default_factory=dict)
     trusted_s: float = -math.inf
+    full: bool = False
+    idle: bool = False
+    suspected_s: float = -math.inf
+
+    @property
+    def interval_s(self) -> float:
+        """From one turn to the next."""
+        interval_s = self.probe.interval_ms / 1000
+        return interval_s * IDLE_TIMES if self.idle and self.mode == "up" else interval_s
 
     @property
     def patience_s(self) -> float:
@@ -223,6 +242,17 @@ def arrive(asking: Asking) -> Asking:
     return replace(asking, burst=replace(asking.burst, arriving=True))
 
 
+def sense(asking: Asking, at_s: float, *, mute: bool, full: bool, idle: bool) -> Step:
+    """What the device's counters say: it decides nothing, but what is asked, and when."""
+    if asking.idle and not idle:
+        asking = replace(asking, next_s=min(asking.next_s, at_s))
+    asking = replace(asking, full=full, idle=idle)
+    doubtful = mute and asking.mode == "up" and asking.burst is None
+    if not doubtful or at_s < asking.suspected_s + CALM_S:
+        return asking, ()
+    return replace(asking, burst=Burst(at_s, at_s), suspected_s=at_s), (Listen(),)
+
+
 def silent(asking: Asking) -> frozenset[Target]:
     """The targets that do not answer where others do."""
     if all(missed < SILENT for missed in asking.misses.values()):
@@ -254,6 +284,9 @@ def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
     latest_s = burst.asked_s + asking.probe.timeout_ms / 1000
     if burst.arriving and at_s < latest_s:
         return replace(asking, burst=replace(burst, next_s=latest_s)), ()
+    if asking.full and burst.repeated + 1 < BURSTS_IF_FULL:
+        burst = replace(burst, rounds=0, next_s=at_s, repeated=burst.repeated + 1)
+        return _press(replace(asking, burst=burst), burst, at_s)
     refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
     verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
     next_s = _next_turn(asking, at_s)
@@ -269,7 +302,7 @@ def _next_turn(asking: Asking, at_s: float) -> float:
 
 def _calmly(asking: Asking, at_s: float) -> Step:
     """The turn of the next target, or of all of them where the line has to earn its way back."""
-    interval_s = asking.probe.interval_ms / 1000
+    interval_s = asking.interval_s
     # after a stall: go on, do not catch up
     next_s = max(asking.next_s, at_s - interval_s) + interval_s
     asking = replace(asking, next_s=next_s, turns=asking.turns + 1)
@@ -318,7 +351,8 @@ def _tallied(asking: Asking, of: Round, at_s: float) -> tuple[Act, ...]:
         return ()
     asked = [target for target in of.targets if target not in silent(asking)]
     rtts_ms = tuple(of.rtts_ms[target] for target in asked if target in of.rtts_ms)
-    return (Tallied(at_s, asking.uplink, asking.family, len(asked), rtts_ms),) if asked else ()
+    tallied = Tallied(at_s, asking.uplink, asking.family, len(asked), rtts_ms, asking.full)
+    return (tallied,) if asked else ()
 
 
 def _judged(

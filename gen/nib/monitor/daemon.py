@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nib import __version__, plan, status
 from nib.hours import minute_of_week
-from nib.monitor import admin, core, links
+from nib.monitor import admin, core, links, traffic
 from nib.monitor.announce import Announcer
 from nib.monitor.askers.inquiry import inquire
 from nib.monitor.askers.way import Way
@@ -44,6 +44,7 @@ from nib.monitor.poke import poke
 from nib.monitor.probe import Prober
 from nib.monitor.tables import TableWatch
 from nib.monitor.telling import tell
+from nib.monitor.traffic import Traffic
 from nib.monitor.world import Key
 from nib.plan import Plan
 from nib.stream import Command
@@ -51,6 +52,7 @@ from nib.stream import Command
 log = logging.getLogger("nib-monitor")
 
 PLAN_FILE = Path("/etc/nib/plan.json")
+COUNTERS_FILE = Path("/proc/self/net/dev")
 # How often the kernel is looked at without a reason: events can be lost.
 PATROL_S = 10.0
 # What is looked at may vanish meanwhile.
@@ -131,6 +133,7 @@ class Daemon:
                 group.create_task(self._act(effects, group)),
                 group.create_task(links.watch(self._plan, self._look)),
                 group.create_task(self._patrol()),
+                group.create_task(self._count()),
                 group.create_task(self._clock()),
                 group.create_task(self._watchdog()),
                 *(group.create_task(announcer.run()) for announcer in announcers.values()),
@@ -264,6 +267,30 @@ class Daemon:
                 log.warning("the kernel does not say what it has: %s", error.strerror)
                 await asyncio.sleep(LOOK_AGAIN_S)
         return await links.look(self._plan)
+
+    async def _count(self) -> None:
+        """The devices' counters, for the probers."""
+        loop = asyncio.get_running_loop()
+        known: dict[str, Traffic] = {}
+        while True:
+            at_s = loop.time()
+            found = traffic.counters(COUNTERS_FILE.read_text())
+            known = {
+                name: traffic.observe(known[name], now, at_s)
+                if name in known
+                else traffic.begin(now, at_s)
+                for name, now in found.items()
+                if name in self._plan.devices
+            }
+            for (name, _), prober in self._probers.items():
+                uplink = self._plan.uplink(name)
+                if of := known.get(uplink.device):
+                    prober.sense(
+                        mute=of.mute,
+                        full=of.full(uplink.bandwidth),
+                        idle=of.idle and uplink.budget_bytes is not None,
+                    )
+            await asyncio.sleep(traffic.TICK_S)
 
     async def _patrol(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from ipaddress import IPv6Network
 from typing import Literal
 
 from nib.families import Family
+from nib.monitor.found import Found
 from nib.plan import Rule, Table
 from nib.status import Admin, Status
 from nib.stream import Command
@@ -117,13 +118,17 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Tallied:
-    """A round of probes is over: how many targets were asked, and the times of the answers."""
+    """A round of probes is over: how many targets were asked, and the times of the answers.
+
+    `full`: the line carried all that it can, so that these say little of it.
+    """
 
     at_s: float
     uplink: str
     family: Family
     asked: int
     rtts_ms: tuple[float, ...]
+    full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +179,6 @@ class Failed:
     at_s: float
     effect: "Deed | Poke"
     error: str
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """How far a line that is down still reaches.
-
-    `gateway`: whether its hardware address is told, None where there is none to ask for; `hop`: who
-    answers first behind it; `internet`: whether the address of a target answers pings.
-    """
-
-    gateway: bool | None = None
-    hop: str | None = None
-    internet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ The verdict comes first, and what is found after it changes no verdict: it only 
 
 from dataclasses import replace
 
-from nib.monitor.events import Effect, Found, Inquire, Say
+from nib.monitor.events import Effect, Inquire, Say
+from nib.monitor.found import Found
 from nib.monitor.world import Key, World, obstacle, outage
 from nib.targets import Query
 

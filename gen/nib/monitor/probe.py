@@ -60,6 +60,12 @@ class Prober:
         state = asking.watch(self._state, mode, quorum, self._loop.time())
         self._next((state, ()))
 
+    def sense(self, *, mute: bool, full: bool, idle: bool) -> None:
+        """What the device's counters say now."""
+        if (mute, full, idle) != (False, self._state.full, self._state.idle):
+            at_s = self._loop.time()
+            self._next(asking.sense(self._state, at_s, mute=mute, full=full, idle=idle))
+
     def _turn(self) -> None:
         self._timer = None
         self._next(asking.turn(self._state, self._loop.time()))

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from nib.families import Family
 from nib.monitor import disputes
 from nib.monitor.disputes import Dispute
-from nib.monitor.events import Announced, Device, Facts, Found, Watch
+from nib.monitor.events import Announced, Device, Facts, Watch
+from nib.monitor.found import Found
 from nib.monitor.health import Health
 from nib.monitor.tally import Tally
 from nib.monitor.upkeep import Memory

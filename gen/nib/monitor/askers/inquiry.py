@@ -11,7 +11,7 @@ from nib.families import Family
 from nib.monitor.askers.icmp import request
 from nib.monitor.askers.neighbour import Neighbours
 from nib.monitor.askers.way import Kept, Way
-from nib.monitor.events import Found
+from nib.monitor.found import Found
 from nib.targets import Neighbour
 
 # The flip has the machine to itself first.

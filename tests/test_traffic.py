@@ -1,0 +1,99 @@
+"""What the counters of a device say of its line."""
+
+from pathlib import Path
+
+import pytest
+
+from nib.monitor import traffic
+from nib.monitor.traffic import IDLE_S, TICK_S, Counters, Traffic
+from nib.plan import Bandwidth
+
+BYTES = 1000
+LINE = Bandwidth(down_bits=10_000_000, up_bits=1_000_000)
+
+
+def lived(trace: str, each: int = 2) -> Traffic:
+    """A tick for each letter: `=` packets both ways, `>` out, `<` in, `-` nothing."""
+    now, at_s = Counters(0, 0, 0, 0), 0.0
+    of = traffic.begin(now, at_s)
+    for letter in trace:
+        came, left = each * (letter in "=<"), each * (letter in "=>")
+        at_s += TICK_S
+        now = Counters(
+            now.rx_bytes + came * BYTES,
+            now.rx_packets + came,
+            now.tx_bytes + left * BYTES,
+            now.tx_packets + left,
+        )
+        of = traffic.observe(of, now, at_s)
+    return of
+
+
+@pytest.mark.parametrize(
+    ("trace", "mute"),
+    [
+        ("=======>>", True),
+        # a moment without an answer
+        ("=======>", False),
+        ("=======>=>", False),
+        # the talk is over
+        ("=======--", False),
+        ("=======------------------------>>>>", False),
+        # it has hardly begun
+        ("==>>", False),
+        # who only ever sends
+        (">>>>>>>>>>>>", False),
+        # it is heard again
+        ("=======>><", False),
+        ("=======>><>>", False),
+        ("=======>>=====>>", True),
+    ],
+)
+def test_mute(trace: str, mute: bool) -> None:
+    assert lived(trace).mute is mute
+
+
+@pytest.mark.parametrize(
+    ("trace", "each", "full"),
+    [
+        # 1000 bytes 10 times a second are 80 kbit/s
+        ("=" * 30, 1, False),
+        ("=" * 30, 12, True),  # the way up
+        ("<" * 30, 12, False),
+        ("<" * 30, 120, True),  # the way down
+        ("<" * 30 + "-" * 10, 120, False),
+        # one moment is no full line
+        ("-" * 20 + "<", 120, False),
+    ],
+)
+def test_full(trace: str, each: int, full: bool) -> None:
+    of = lived(trace, each)
+    assert of.full(LINE) is full
+    assert not of.full(None)
+
+
+def test_idle() -> None:
+    minute = round(IDLE_S / TICK_S) + 1
+    assert lived("-" * minute).idle
+    # a probe every two seconds in each family
+    assert lived(("=" + "-" * 19) * (minute // 20 + 1)).idle
+    assert not lived("-" * minute + "=" * 5).idle
+    assert not lived("=" * 50 + "-" * (minute // 2)).idle
+    # what comes in unasked is no use
+    assert lived("<" * minute).idle
+
+
+def test_a_device_that_is_made_anew_begins_anew() -> None:
+    of = lived("=======")
+    anew = traffic.observe(of, Counters(0, 0, 0, 0), of.at_s + TICK_S)
+    assert anew == traffic.begin(Counters(0, 0, 0, 0), of.at_s + TICK_S)
+
+
+def test_the_kernels_table_is_read() -> None:
+    found = traffic.counters(Path("/proc/self/net/dev").read_text())
+    assert found["lo"].rx_packets == found["lo"].tx_packets
+    text = "\n\n  wan1:  1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\nvlan.30:5 6 0 0 0 0 0 0 7 8 0 0 0 0 0 0\n"
+    assert traffic.counters(text) == {
+        "wan1": Counters(1, 2, 3, 4),
+        "vlan.30": Counters(5, 6, 7, 8),
+    }
