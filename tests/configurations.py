@@ -99,6 +99,9 @@ def _uplink(random: Random, number: int) -> Data:
         made["metered"] = {"budget": random.choice(["90MB", "999999999GB", "60000kB"])}
     if "network" not in made and random.random() < 0.2:
         made["modem"] = _modem(random, number)
+        written = made["address"] if isinstance(made["address"], list) else [made["address"]]
+        if made.get("ipv4") == "off" or all(":" in one for one in written):
+            made["modem"]["own"] = f"192.168.{number}.2/24"
     if "network" not in made and made["address"] != "external" and random.random() < 0.2:
         made["netdev"] = _netdev(random, number)
     return made

@@ -46,7 +46,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     done_lans = tuple(lan for lan in made_lans if lan)
     check_networks(reader)
     netdevs = read_netdevs(reader)
-    modems = read_modems(reader, forwarding, tuple(lans))
+    modems = read_modems(reader, forwarding, done_uplinks, tuple(lans))
     routes = read_routes(reader, done_uplinks, done_lans)
     sets = read_sets(reader, listings)
     policies = read_policies(reader, uplinks, mask)

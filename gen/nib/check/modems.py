@@ -6,15 +6,19 @@ from typing import Any
 from nib import values
 from nib.check.conflicts import Own, no_host
 from nib.check.reader import Reader
-from nib.config import Modem, Origin
+from nib.config import Modem, Origin, Uplink
 from nib.document import Path, dotted
 
 
 def read_modems(
-    reader: Reader, forwarding: tuple[tuple[str, ...], ...], lans: tuple[str, ...]
+    reader: Reader,
+    forwarding: tuple[tuple[str, ...], ...],
+    uplinks: tuple[Uplink, ...],
+    lans: tuple[str, ...],
 ) -> tuple[Modem, ...]:
     """The modems of all uplinks; `lans` are the names of all lans."""
     modems: list[Modem] = []
+    without4 = {uplink.name for uplink in uplinks if not uplink.ipv4}
     for name, uplink in (reader.data.get("uplinks") or {}).items():
         if not uplink or uplink.get("modem") is None:
             continue
@@ -23,6 +27,9 @@ def read_modems(
         if modem := _read(reader, name, uplink, lans, default):
             for earlier in modems:
                 _apart(reader, modem, earlier)
+            if name in without4 and modem.own is None and modem.device == uplink["device"]:
+                hint = f"uplinks.{name} has no IPv4 address from which to ask the modem"
+                reader.say(("uplinks", name, "modem"), "missing key 'own'", hint)
             modems.append(modem)
     return tuple(modems)
 
