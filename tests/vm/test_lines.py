@@ -62,26 +62,26 @@ def test_pppoe_is_dialled_and_redialled(lab: World) -> None:
     isp.run("ip link set wire up")
     server = concentrator(isp, 2)
     router.run("systemd-run --unit=pppd-dsl --property=Type=exec pppd call dsl nodetach")
-    lab.until(phone="up")
+    lab.until(within=90, phone="up")
     first = int(router.read("/sys/class/net/ppp0/ifindex"))
     for node in (home, router):
         assert "isp4" in lab.shares(node, 60, "udp")
     # silence: the session is there, and nothing comes
     isp.fail()
-    lab.until(phone="down")
+    lab.until(within=90, phone="down")
     assert "isp4" not in lab.shares(home, 40)
     isp.restore()
-    lab.until(phone="up")
+    lab.until(within=90, phone="up")
     # the provider ends the session, and gives another address in the next
     hang_up(isp, server)
-    lab.until(phone="down")
+    lab.until(within=90, phone="down")
     assert "isp4" not in lab.shares(home, 40)
     server = concentrator(isp, 77)
-    lab.until(phone="up")
+    lab.until(within=90, phone="up")
     assert lab.status()["phone"]["address"] == "100.64.4.77"
     assert int(router.read("/sys/class/net/ppp0/ifindex")) != first
     for node in (home, router):
         assert "isp4" in lab.shares(node, 60, "udp")
     router.run("systemctl stop pppd-dsl")
     hang_up(isp, server)
-    lab.until(phone="down")
+    lab.until(within=90, phone="down")
