@@ -314,11 +314,12 @@ def _close(asking: Asking, at_s: float) -> Step:
 
 def _tallied(asking: Asking, of: Round, at_s: float) -> tuple[Act, ...]:
     """A round in numbers, without those that answer nowhere near."""
-    if not of.sample:
-        return ()
     asked = [target for target in of.targets if target not in silent(asking)]
+    if not asked:
+        return ()
     rtts_ms = tuple(of.rtts_ms[target] for target in asked if target in of.rtts_ms)
-    return (Tallied(at_s, asking.uplink, asking.family, len(asked), rtts_ms),) if asked else ()
+    line = asking.uplink, asking.family
+    return (Tallied(at_s, *line, len(asked), rtts_ms, of.asked_s, burst=not of.sample),)
 
 
 def _judged(

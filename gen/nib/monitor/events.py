@@ -117,13 +117,18 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Tallied:
-    """A round of probes is over: how many targets were asked, and the times of the answers."""
+    """A round of probes is over: how many targets were asked, and the times of the answers.
+
+    It was asked at `asked_s`.  `burst`: out of turn, for a doubt; it is not measured by.
+    """
 
     at_s: float
     uplink: str
     family: Family
     asked: int
     rtts_ms: tuple[float, ...]
+    asked_s: float
+    burst: bool = False
 
 
 @dataclass(frozen=True, slots=True)
