@@ -367,6 +367,7 @@ class Config:
     firewall: Firewall | None
     hooks: Hooks
     notify: Notify
+    history_bytes: int
     mask: int
 
     @property

@@ -29,7 +29,10 @@ def pairs(were: Sequence[Outage], would: Sequence[Outage], now_s: float) -> tupl
 
     def meet(one: Outage, other: Outage) -> bool:
         same = (one.uplink, one.family) == (other.uplink, other.family)
-        one_end, other_end = one.began_s + one.lasted_s(now_s), other.began_s + other.lasted_s(now_s)
+        one_end, other_end = (
+            one.began_s + one.lasted_s(now_s),
+            other.began_s + other.lasted_s(now_s),
+        )
         return same and one.began_s <= other_end and other.began_s <= one_end
 
     rest = list(would)
