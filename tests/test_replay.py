@@ -1,4 +1,4 @@
-"""Recorded rounds through the monitor's own judgement, with the settings of then and with others."""
+"""Recorded rounds, judged by the monitor's own rules: with the settings of then and others."""
 
 from dataclasses import replace
 from random import Random

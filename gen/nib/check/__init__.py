@@ -19,7 +19,6 @@ from nib.config import Config, Hooks, Mode, Notify
 from nib.document import Document, Rejected
 from nib.shape import shape
 
-
 LEAST_HISTORY, MOST_HISTORY = 1_000_000, 10_000_000_000
 
 
@@ -58,7 +57,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
     notify = reader.data["notify"]
     long_down = reader.attempt(("notify", "long_down"), _long_time, notify["long_down"])
-    history = 0
+    history: int | None = 0
     if reader.data["history"] != "off":
         keep = reader.data["history"]["keep"]
         history = reader.attempt(("history", "keep"), _history_bytes, keep)
@@ -67,7 +66,9 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)
-    if None in (mask, hooks, long_down, history) or None in made_uplinks:
+    if mask is None or hooks is None or long_down is None or history is None:
+        return None
+    if None in made_uplinks:
         return None
     config = Config(
         mode=Mode(reader.data["mode"]),

@@ -13,7 +13,7 @@ from nib.history.minutes import MINUTE_S, Minutes
 from nib.history.records import Round, Traffic, to_line
 from nib.history.store import FOLDER, Kind, Store
 from nib.host import reason, say
-from nib.stream import Change, Flip, Notice, Request, Sample, Snapshot, Told, from_json
+from nib.stream import Change, Flip, Notice, Request, Sample, Snapshot, from_json
 
 PROGRAM = "nib-history"
 

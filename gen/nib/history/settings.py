@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from nib import values
 from nib.check.probes import TIMES
@@ -28,12 +29,17 @@ def changed(probe: Probe, texts: Iterable[str]) -> Probe:
         if key in COUNTS:
             if not _COUNT.fullmatch(value) or int(value) > MOST:
                 raise ValueError(f"--set {text}: must be a whole number from 1 to {MOST}")
-            probe = replace(probe, **{key: int(value)})
+            probe = _with(probe, key, int(value))
         else:
             if not _TIME.fullmatch(value):
                 raise ValueError(f"--set {text}: must be a number and ms, s, m or h, like 500ms")
             try:
-                probe = replace(probe, **{f"{key}_ms": values.duration(value, *TIMES[key])})
+                probe = _with(probe, f"{key}_ms", values.duration(value, *TIMES[key]))
             except values.Wrong as problem:
                 raise ValueError(f"--set {text}: {problem}") from None
     return probe
+
+
+def _with(probe: Probe, field: str, value: int) -> Probe:
+    fields: dict[str, Any] = {field: value}
+    return replace(probe, **fields)

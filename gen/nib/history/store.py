@@ -1,8 +1,8 @@
 """The history on disk: segments of lines, one series for each kind of record.
 
 `KIND-TIME.jsonl` is being written; what is full is `KIND-TIME.jsonl.gz`.  TIME is that of its first
-line, but never before that of an older segment, whatever the clock says.  A line is whole or it is not there: what a power cut tore is cut off before more is written,
-and a reader leaves it out.
+line, but never before that of an older segment, whatever the clock says.  A line is whole or it is
+not there: what a power cut tore is cut off before more is written, and a reader leaves it out.
 """
 
 import contextlib
@@ -112,7 +112,8 @@ class Store:
 def read(folder: Path, kind: Kind, since_s: float) -> Iterator[str]:
     """The lines of one kind, oldest first, from some time before `since_s` on.
 
-    Raises OSError if the folder cannot be read; what is damaged or taken away meanwhile is left out.
+    Raises OSError if the folder cannot be read.  What is damaged, or is taken away meanwhile, is left
+    out.
     """
     found = [segment for segment in _segments(folder) if segment.kind == kind]
     packed = {segment.begins_ms for segment in found if segment.packed}
