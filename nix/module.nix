@@ -112,6 +112,7 @@ let
     "nib-monitor.service"
     "nib-monitor.socket"
     "nib-notify.service"
+    "nib-history.service"
   ]
   ++ (
     if mail then
@@ -160,6 +161,7 @@ let
           --program systemd-sysusers=${config.systemd.package}/bin/systemd-sysusers \
           --program nib-monitor=${getExe' cfg.package "nib-monitor"} \
           --program nib-notify=${getExe' cfg.package "nib-notify"} \
+          --program nib-history=${getExe' cfg.package "nib-history"} \
           --program sendmail=/run/wrappers/bin/sendmail \
           --program systemd-networkd-wait-online=${config.systemd.package}/lib/systemd/systemd-networkd-wait-online
 
@@ -495,6 +497,7 @@ in
         stopIfChanged = false;
       };
       systemd.services.nib-notify.wantedBy = [ "multi-user.target" ];
+      systemd.services.nib-history.wantedBy = [ "multi-user.target" ];
     })
   ]);
 }

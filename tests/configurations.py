@@ -467,6 +467,7 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "notify": lambda random, _, __: random.choice(
         [None, {}, {"mail": "root"}, {"webhook_file": "/etc/nib/webhook", "long_down": "90s"}]
     ),
+    "history": lambda random, _, __: random.choice([None, {}, "off", {"keep": "2MB"}]),
     "marks": _marks,
 }
 """In the order in which they are made: a later one may ask for the earlier ones."""

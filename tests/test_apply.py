@@ -45,6 +45,7 @@ def test_the_first_time() -> None:
         "systemctl start systemd-networkd.service\n"
         "systemctl restart nib-monitor.service\n"
         "systemctl restart nib-notify.service\n"
+        "systemctl restart nib-history.service\n"
     )
 
 
@@ -113,6 +114,7 @@ def test_the_way_back_leaves_alone_what_was_not_reached() -> None:
 
 def test_the_way_back_of_the_first_time() -> None:
     assert script(steps.stop_new(NONE_RUNS, TOUCHED)) == (
+        "systemctl stop nib-history.service\n"
         "systemctl stop nib-notify.service\n"
         "systemctl stop nib-monitor.service\n"
         "systemctl stop nib-nftables.service\n"

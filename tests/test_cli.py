@@ -337,6 +337,7 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
         "ip": "/store/2-iproute2/bin/ip",
         "nib-monitor": "/store/3-nib/bin/nib-monitor",
         "nib-notify": "/store/3-nib/bin/nib-notify",
+        "nib-history": "/store/3-nib/bin/nib-history",
         "sendmail": "/store/6-mail/bin/sendmail",
         "systemd-sysusers": "/store/4-systemd/bin/systemd-sysusers",
         "systemd-networkd-wait-online": "/store/4-systemd/lib/systemd-networkd-wait-online",

@@ -102,6 +102,7 @@ def test_prunes_links_by_what_they_point_to(tmp_path: Path) -> None:
     (wants / "nib-other.service").symlink_to("/opt/other.service")
     install(files, tmp_path)
     assert sorted(path.name for path in wants.iterdir()) == [
+        "nib-history.service",
         "nib-monitor.service",
         "nib-notify.service",
         "nib-other.service",

@@ -216,7 +216,13 @@ def test_builds_what_the_command_writes(nix: Nix, tmp_path: Path) -> None:
         if unit.is_file():
             for path in re.findall(r"Exec\w+=-?(/\S+)", unit.read_text()):
                 programs[Path(path).name] = path
-    units = {"nib-monitor", "nib-notify", "systemd-sysusers", "systemd-networkd-wait-online"}
+    units = {
+        "nib-monitor",
+        "nib-notify",
+        "nib-history",
+        "systemd-sysusers",
+        "systemd-networkd-wait-online",
+    }
     assert set(programs) == {"nft", "ip", *units}
     assert all(path.startswith(str(nix.store)) for path in programs.values())
     given = " ".join(f"--program {name}={path}" for name, path in programs.items())

@@ -131,7 +131,8 @@ def test_who_leaves_reports_what_waits() -> None:
 def down() -> Event:
     """Of cable, after two answered rounds and three lost ones."""
     memory, found = Memory(), None
-    answered, lost = Sample("cable", 4, 3, (10.0, 20.0), 1), Sample("cable", 4, 3, (), 3)
+    answered = Sample("cable", 4, 3, (10.0, 20.0), 1, 0.0)
+    lost = Sample("cable", 4, 3, (), 3, 0.0)
     for item in (status(cable="up"), answered, answered, lost, lost, lost):
         memory, _ = step(memory, Told(9.0, EPOCH_S + 9, item), 120.0)
     _, actions = step(memory, Told(10.0, EPOCH_S + 10, change("cable", "down", 9.5)), 120.0)

@@ -146,7 +146,7 @@ def test_what_is_lost_is_said_with_its_limits() -> None:
     of.act("1 cable .\n1 dsl .")
     for number in range(40):
         heard = () if number % 3 == 0 else (20.0,)
-        of.step(Tallied(2 + number / 2, "cable", 4, 1, heard))
+        of.step(Tallied(2 + number / 2, "cable", 4, 1, heard, 2.0))
     (family,) = reports.status(of.world, 30.0).uplinks[0].families
     assert (family.health, family.reason) == (
         "down",
@@ -159,7 +159,7 @@ def test_what_a_full_line_loses_does_not_take_it_down() -> None:
     of = Play(samples.plan("probe: {loss: {down: 20%, up: 10%}}\n" + samples.TWO))
     of.act("1 cable .\n1 dsl .")
     for number in range(40):
-        of.step(Tallied(2 + number / 2, "cable", 4, 1, (), full=True))
+        of.step(Tallied(2 + number / 2, "cable", 4, 1, (), 2.0, full=True))
     (family,) = reports.status(of.world, 30.0).uplinks[0].families
     assert (family.health, family.loss) == ("up", None)
 
@@ -250,7 +250,7 @@ def test_measurements_and_streaks_are_no_news() -> None:
     of = Play(samples.plan(TEXT))
     of.act("1 cable .")
     old = reports.status(of.world, 1.0)
-    measured, _ = core.step(of.world, Tallied(1.1, "cable", 4, 3, (20.0, 30.0)))
+    measured, _ = core.step(of.world, Tallied(1.1, "cable", 4, 3, (20.0, 30.0), 1.0))
     of.act("1.2 cable .")
     assert not reports.news(old, reports.status(measured, 1.1), 2.0)
     assert not reports.news(old, reports.status(of.world, 1.2), 2.0)

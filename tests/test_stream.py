@@ -28,7 +28,7 @@ BOTH = status(cable=("up", 0.75), dsl=("up", 0.25))
 ONE = status(cable=("down", 0.0), dsl=("up", 1.0))
 
 ITEMS: list[Item] = [
-    Sample("cable", 4, 3, (1.0, 2.25), 1),
+    Sample("cable", 4, 3, (1.0, 2.25), 1, 0.5, burst=True),
     Change("cable", 6, "up", "down", "it is so", 5.0),
     Flip(4, (Share("cable", 0.75), Share("dsl", 0.25)), ()),
     Notice("somebody did something", True),
@@ -110,8 +110,8 @@ def test_no_request(line: bytes, sentence: str) -> None:
 
 
 def test_a_round_of_probes_is_a_sample() -> None:
-    told = tell(BOTH, Tallied(3.0, "cable", 4, 3, (1.23456, 20.0)), ())
-    assert list(told) == [Sample("cable", 4, 3, (1.235, 20.0), 1)]
+    told = tell(BOTH, Tallied(3.0, "cable", 4, 3, (1.23456, 20.0), 2.0), ())
+    assert list(told) == [Sample("cable", 4, 3, (1.235, 20.0), 1, 2.0)]
 
 
 def test_what_is_only_judged_is_not_told() -> None:

@@ -373,6 +373,7 @@ class Config:
     firewall: Firewall | None
     hooks: Hooks
     notify: Notify
+    history_bytes: int
     mask: int
 
     @property

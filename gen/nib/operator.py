@@ -117,7 +117,26 @@ def _parser() -> argparse.ArgumentParser:
     watch.set_defaults(run=_watch)
     _add_orders(commands)
     _add_drill(commands)
+    _add_history(commands)
     return parser
+
+
+def _add_history(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from nib.orders import span  # noqa: PLC0415
+
+    history = commands.add_parser("history", help="what outages there were, and why")
+    replay = commands.add_parser("replay", help="which there would have been with other settings")
+    for parser, run in ((history, _history), (replay, _replay)):
+        parser.add_argument("uplink", metavar="UPLINK", nargs="?", help="only this one")
+        since_help = "how far back; a number and s, m, h or d; the default is 1d"
+        parser.add_argument("--since", metavar="TIME", dest="since_s", type=span, help=since_help)
+        parser.add_argument("--json", action="store_true", help="all of it, as JSON")
+        parser.set_defaults(run=run, since_s=86400.0)
+    set_help = "like probe.fall=5, for all uplinks; more than once if need be"
+    replay.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=set_help)
+    replay.add_argument("--config", metavar="FILE", help="take the settings of this balance.yaml")
+    default = "/etc/nib/plan.json"
+    replay.add_argument("--plan", metavar="FILE", default=default, help=f"the default is {default}")
 
 
 def _add_orders(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -196,6 +215,18 @@ def _explain(arguments: argparse.Namespace) -> int:
     from nib.explain import explain  # noqa: PLC0415
 
     return explain(arguments)
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from nib.history.commands import history  # noqa: PLC0415
+
+    return history(arguments)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from nib.history.commands import replay  # noqa: PLC0415
+
+    return replay(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ class Paths:
     ip: str = "ip"
     nib_monitor: str = "nib-monitor"
     nib_notify: str = "nib-notify"
+    nib_history: str = "nib-history"
     sendmail: str = "/usr/sbin/sendmail"
     systemd_sysusers: str = "systemd-sysusers"
     systemd_networkd_wait_online: str = "/usr/lib/systemd/systemd-networkd-wait-online"

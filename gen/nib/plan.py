@@ -220,6 +220,7 @@ class Plan:
     firewall: Firewall | None
     notices: Notices
     state_file: str
+    history_bytes: int = 0
 
     def members(self, policy: Policy, family: Family) -> tuple[Uplink, ...]:
         """All uplinks of a policy that have the family."""

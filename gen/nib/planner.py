@@ -94,6 +94,7 @@ def make_plan(conf: Config) -> Plan:
             conf.hooks.timeout_ms,
         ),
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
+        history_bytes=conf.history_bytes,
     )
 
 

@@ -66,6 +66,8 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
             "systemd/nib-monitor.socket.j2", path=SOCKET, group=GROUP
         ),
         f"{UNITS}/nib-notify.service": fill("systemd/nib-notify.service.j2", group=GROUP),
+        f"{UNITS}/nib-history.service": fill("systemd/nib-history.service.j2", group=GROUP),
+        f"{UNITS}/multi-user.target.wants/nib-history.service": Link("../nib-history.service"),
         f"{UNITS}/multi-user.target.wants/nib-notify.service": Link("../nib-notify.service"),
         f"{UNITS}/sysinit.target.wants/nib-nftables.service": Link("../nib-nftables.service"),
         f"{UNITS}/multi-user.target.wants/nib-monitor.service": Link("../nib-monitor.service"),

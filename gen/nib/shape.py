@@ -189,7 +189,7 @@ def _type_hint(path: Path, value: Any, details: dict[str, Any]) -> str:
     types = details["type"]
     match value:
         case bool():
-            return "write off" if path == ("firewall",) and not value else ""
+            return "write off" if path in (("firewall",), ("history",)) and not value else ""
         case int() if "ms" in details.get("pattern", ""):
             return f"write {value}s or {value}ms" if value else "write 0s"
         case str() if "integer" in types and re.fullmatch(r"[0-9]{1,9}", value):

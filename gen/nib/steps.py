@@ -15,8 +15,9 @@ NFTABLES = "nib-nftables.service"
 MONITOR = "nib-monitor.service"
 SOCKET = "nib-monitor.socket"
 NOTIFY = "nib-notify.service"
+HISTORY = "nib-history.service"
 MAIL = ("nib-mail.socket", "nib-mail@.service")
-SERVICES = (NFTABLES, NETWORKD, MONITOR, NOTIFY)
+SERVICES = (NFTABLES, NETWORKD, MONITOR, NOTIFY, HISTORY)
 
 TABLE_FILE = "nib/nib.nft"
 STOPPED_FILE = "nib/stopped.nft"
@@ -25,7 +26,7 @@ SYSCTL_FILE = "sysctl.d/05-nib.conf"
 NETWORKD_CONF = "systemd/networkd.conf.d/"
 SYSTEMD_SYSCTL = "/usr/lib/systemd/systemd-sysctl"
 
-Part = Literal["units", "sysctl", "table", "network", "monitor", "notify"]
+Part = Literal["units", "sysctl", "table", "network", "monitor", "notify", "history"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,16 @@ def forward(
     elif NOTIFY in inactive:
         says = "who tells people of changes starts"
         steps.append(Step("notify", says, ("systemctl", "start", NOTIFY)))
+    if f"{UNITS}/{HISTORY}" in changed:
+        says = "who writes down what happens takes the new unit"
+        steps.append(Step("history", says, ("systemctl", "restart", HISTORY)))
     return tuple(steps)
 
 
 def stop_new(inactive: AbstractSet[str], touched: AbstractSet[Part]) -> tuple[Step, ...]:
     """Undo, first half, while the new files are still there: stop what did not run before."""
     parts: tuple[tuple[Part, str], ...] = (
+        ("history", HISTORY),
         ("notify", NOTIFY),
         ("monitor", MONITOR),
         ("table", NFTABLES),
@@ -122,6 +127,9 @@ def backward(
     if "notify" in touched and NOTIFY not in inactive:
         says = "who tells people of changes takes the old plan"
         steps.append(Step("notify", says, ("systemctl", "restart", NOTIFY)))
+    if "history" in touched and HISTORY not in inactive:
+        says = "who writes down what happens takes the old unit"
+        steps.append(Step("history", says, ("systemctl", "restart", HISTORY)))
     return tuple(steps)
 
 

@@ -26,13 +26,19 @@ GROUP = "nib"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A round of probes is over: of `asked` targets `lost` did not answer in time."""
+    """A round of probes is over: of `asked` targets `lost` did not answer in time.
+
+    It was asked at `asked_s`, CLOCK_MONOTONIC.  `burst`: out of turn, for a doubt; it is not
+    measured by.
+    """
 
     uplink: str
     family: Family
     asked: int
     rtts_ms: tuple[float, ...]
     lost: int
+    asked_s: float
+    burst: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ let
         program nib-gen nib.cli
         program nib-monitor nib.monitor.daemon
         program nib-notify nib.notifier.daemon
+        program nib-history nib.history.recorder
       '';
 in
 rec {

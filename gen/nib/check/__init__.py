@@ -19,6 +19,8 @@ from nib.config import Config, Hooks, Mode, Notify
 from nib.document import Document, Rejected
 from nib.shape import shape
 
+LEAST_HISTORY, MOST_HISTORY = 1_000_000, 10_000_000_000
+
 
 def check(document: Document, listings: Listings = MappingProxyType({})) -> Config:
     """The configuration that the document means; `listings` has each of its `sets.files_of`.
@@ -55,12 +57,18 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     hooks = reader.attempt(("hooks", "timeout"), _hook_time, reader.data["hooks"]["timeout"])
     notify = reader.data["notify"]
     long_down = reader.attempt(("notify", "long_down"), _long_time, notify["long_down"])
+    history: int | None = 0
+    if reader.data["history"] != "off":
+        keep = reader.data["history"]["keep"]
+        history = reader.attempt(("history", "keep"), _history_bytes, keep)
     reader.facts.marks(mask, uplinks)
     check_prefixes(reader, done_uplinks, done_lans)
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)
-    if mask is None or hooks is None or long_down is None or None in made_uplinks:
+    if mask is None or hooks is None or long_down is None or history is None:
+        return None
+    if None in made_uplinks:
         return None
     config = Config(
         mode=Mode(reader.data["mode"]),
@@ -76,6 +84,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
         firewall=firewall,
         hooks=Hooks(hooks),
         notify=Notify(notify.get("mail"), notify.get("webhook_file"), long_down),
+        history_bytes=history,
         mask=mask,
     )
     check_reach(reader, config, rules)
@@ -84,6 +93,13 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
 
 def _hook_time(text: str) -> int:
     return values.duration(text, "1s", "10m")
+
+
+def _history_bytes(text: str) -> int:
+    size = values.scaled(text)
+    if not LEAST_HISTORY <= size <= MOST_HISTORY:
+        raise values.Wrong(f"must be between 1MB and 10GB, not '{text}'")
+    return size
 
 
 def _long_time(text: str) -> int:

@@ -347,12 +347,12 @@ def _close(asking: Asking, at_s: float) -> Step:
 
 def _tallied(asking: Asking, of: Round, at_s: float) -> tuple[Act, ...]:
     """A round in numbers, without those that answer nowhere near."""
-    if not of.sample:
-        return ()
     asked = [target for target in of.targets if target not in silent(asking)]
+    if not asked:
+        return ()
     rtts_ms = tuple(of.rtts_ms[target] for target in asked if target in of.rtts_ms)
-    tallied = Tallied(at_s, asking.uplink, asking.family, len(asked), rtts_ms, asking.full)
-    return (tallied,) if asked else ()
+    line, burst, full = (asking.uplink, asking.family), not of.sample, asking.full
+    return (Tallied(at_s, *line, len(asked), rtts_ms, of.asked_s, burst=burst, full=full),)
 
 
 def _judged(

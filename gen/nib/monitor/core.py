@@ -120,7 +120,9 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
                 healths={**world.healths, key: health},
                 refusals={**world.refusals, key: refusals},
             )
-        case Tallied(_, name, family, asked, rtts_ms, full=False) if _asks(world, (name, family)):
+        case Tallied(_, name, family, asked, rtts_ms, burst=False, full=False) if _asks(
+            world, (name, family)
+        ):
             key, probe = (name, family), world.plan.uplink(name).probe
             tally = world.tallies.get(key, Tally()).add(asked, rtts_ms)
             world = replace(world, tallies={**world.tallies, key: tally})

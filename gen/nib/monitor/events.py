@@ -120,7 +120,8 @@ class Judged:
 class Tallied:
     """A round of probes is over: how many targets were asked, and the times of the answers.
 
-    `full`: the line carried all that it can, so that these say little of it.
+    It was asked at `asked_s`.  `burst`: out of turn, for a doubt; it is not measured by.  `full`:
+    the line carried all that it can, so that these say little of it.
     """
 
     at_s: float
@@ -128,6 +129,8 @@ class Tallied:
     family: Family
     asked: int
     rtts_ms: tuple[float, ...]
+    asked_s: float
+    burst: bool = False
     full: bool = False
 
 

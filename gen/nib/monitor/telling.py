@@ -18,7 +18,9 @@ def tell(before: Status | None, event: Event, effects: Iterable[Effect]) -> Iter
     if isinstance(event, Tallied):
         lost = event.asked - len(event.rtts_ms)
         rtts_ms = tuple(round(rtt, RTT_DIGITS) for rtt in event.rtts_ms)
-        yield Sample(event.uplink, event.family, event.asked, rtts_ms, lost)
+        yield Sample(
+            event.uplink, event.family, event.asked, rtts_ms, lost, event.asked_s, event.burst
+        )
     for effect in effects:
         if isinstance(effect, Say):
             yield Notice(effect.text, effect.warning)

@@ -90,7 +90,7 @@ def step(memory: Memory, told: Told, long_down_s: float) -> tuple[Memory, tuple[
     """
     seen: list[tuple[Key, Shown, Link]] = []
     match told.item:
-        case Sample(uplink, family, _, rtts_ms, _):
+        case Sample(uplink, family, _, rtts_ms, burst=False):
             mean = sum(rtts_ms) / len(rtts_ms) if rtts_ms else None
             known = memory.rounds.get((uplink, family), ())
             rounds = {**memory.rounds, (uplink, family): (*known, mean)[-ROUNDS:]}
