@@ -12,7 +12,6 @@ import re
 import signal
 import time
 import traceback
-from collections.abc import Awaitable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -24,6 +23,7 @@ import samples
 from alone import alone, sh, wait_for
 from nib.monitor import effects
 from nib.monitor.daemon import Daemon
+from nib.monitor.netlink import Kernel
 from nib.plan import to_json
 from nib.status import STATUS_FILE
 from nib.status import from_json as status_from_json
@@ -113,7 +113,7 @@ def _count_steps(dies_at: int, steps: Path) -> None:
         if number == dies_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    replace, nft, ask = Path.replace, effects.nft, effects.Effects._ask
+    replace, nft, change = Path.replace, effects.nft, Kernel.change
 
     def replacing(path: Path, target: Path) -> Path:
         step()
@@ -125,14 +125,14 @@ def _count_steps(dies_at: int, steps: Path) -> None:
         await nft(file, stdin)
         step()
 
-    async def asking(request: Awaitable[Any]) -> None:
+    def changing(kernel: Kernel, kind: int, flags: int, body: bytes) -> None:
         step()
-        await ask(request)
+        change(kernel, kind, flags, body)
         step()
 
     Path.replace = replacing  # type: ignore[method-assign, assignment]
     effects.nft = loading
-    effects.Effects._ask = staticmethod(asking)  # type: ignore[method-assign, assignment]
+    Kernel.change = changing  # type: ignore[method-assign]
 
 
 @alone

@@ -52,14 +52,14 @@ def test_a_drill_measures_and_mends(routers: Routers) -> None:
     assert found["dropped"] > 50
     assert 0.15 < part["detected_s"] < 0.7
     assert 0.15 < part["back_s"] < 0.7
-    assert part["new"]["lost"] and part["new"]["settled_s"] < 1
+    assert part["new"]["lost"] and part["new"]["settled_s"] < part["detected_s"] + 1
     assert part["old"]["by_uplink"] == len(part["old"]["told_s"]) == 4
     assert all(part["detected_s"] < at_s < 2.5 for at_s in part["old"]["told_s"])
     assert (part["old"]["by_others"], part["old"]["broken"]) == (4, 0)
     (talk,), (calm_talk,) = part["talks"], part["calm"]
-    assert talk["lost"] and 0 < talk["settled_s"] < 1
+    assert talk["lost"] and 0 < talk["settled_s"] < part["detected_s"] + 1
     assert calm_talk["lost"] == 0 and calm_talk["made"] > 50
-    assert part["names"]["made"] > 20 and part["names"]["settled_s"] < 1
+    assert part["names"]["made"] > 20 and part["names"]["settled_s"] < part["detected_s"] + 1
     assert [(f["ports"], f["by"], f["answer"]) for f in found["forwards"]] == [
         ("tcp 8080", ["dsl"], "refused"),
         ("tcp 8443", [], "refused"),
