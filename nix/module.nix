@@ -464,6 +464,7 @@ in
           # also after a failed start: never open
           ExecStopPost = "${nft} -f ${rendered}/etc/nib/stopped.nft";
           CapabilityBoundingSet = "CAP_NET_ADMIN";
+          DevicePolicy = "closed";
           LockPersonality = true;
           MemoryDenyWriteExecute = true;
           NoNewPrivileges = true;
@@ -472,6 +473,12 @@ in
           RestrictRealtime = true;
           RestrictSUIDSGID = true;
           SystemCallArchitectures = "native";
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged @resources"
+          ];
+          SystemCallErrorNumber = "EPERM";
+          UMask = "0077";
         };
       };
     })
