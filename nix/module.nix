@@ -466,6 +466,7 @@ in
           # also after a failed start: never open
           ExecStopPost = "${nft} -f ${rendered}/etc/nib/stopped.nft";
           CapabilityBoundingSet = "CAP_NET_ADMIN";
+          DevicePolicy = "closed";
           LockPersonality = true;
           MemoryDenyWriteExecute = true;
           NoNewPrivileges = true;
@@ -474,6 +475,12 @@ in
           RestrictRealtime = true;
           RestrictSUIDSGID = true;
           SystemCallArchitectures = "native";
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged @resources"
+          ];
+          SystemCallErrorNumber = "EPERM";
+          UMask = "0077";
         };
       };
     })
