@@ -211,3 +211,29 @@ def test_only_root_orders(routers: Routers) -> None:
     with pytest.raises(LabError, match="only root may order something: try sudo"):
         lab.router.run(f"{member} nib down cable")
     assert admin(lab)["state"] == "auto"
+
+
+def test_prometheus_reads_a_file(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    lab.router.run("nib metrics --out /run/nib.prom && nib metrics --out /run/nib.prom")
+    text = lab.router.read("/run/nib.prom")
+    assert 'nib_uplink_up{uplink="cable",family="ipv4"} 1\n' in text
+    assert 'nib_uplink_transmit_bytes_total{uplink="dsl"} ' in text
+    # what node_exporter may read, and nothing beside it
+    assert lab.router.run("ls -l /run/*nib.prom*").startswith("-rw-r--r--")
+    assert lab.router.run("ls -A /run | grep nib.prom").split() == ["nib.prom"]
+    lab.isps[0].fail()
+    eventually(lambda: 'nib_uplink_up{uplink="cable",family="ipv4"} 0\n' in lab.router.run("nib metrics"))
+
+
+def test_the_live_view_of_a_terminal(routers: Routers) -> None:
+    lab = routers(HOME + FAST)
+    lab.start()
+    view = "stty cols 40 rows 10; timeout --foreground -s INT 3 nib status --watch"
+    screen = lab.router.run(f"script -qec '{view}' /dev/null || true")
+    assert "cable" in screen and "dsl" in screen
+    # the terminal is as it was
+    assert screen.startswith("\x1b[?1049h") and "\x1b[?1049l" in screen
+    with pytest.raises(LabError, match="--watch is for a terminal"):
+        lab.router.run("nib status --watch")

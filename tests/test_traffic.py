@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from nib.counters import Counters, counters
 from nib.monitor import traffic
-from nib.monitor.traffic import IDLE_S, TICK_S, Counters, Traffic
+from nib.monitor.traffic import IDLE_S, TICK_S, Traffic
 from nib.plan import Bandwidth
 
 BYTES = 1000
@@ -90,10 +91,10 @@ def test_a_device_that_is_made_anew_begins_anew() -> None:
 
 
 def test_the_kernels_table_is_read() -> None:
-    found = traffic.counters(Path("/proc/self/net/dev").read_text())
+    found = counters(Path("/proc/self/net/dev").read_text())
     assert found["lo"].rx_packets == found["lo"].tx_packets
     text = "\n\n  wan1:  1 2 0 0 0 0 0 0 3 4 0 0 0 0 0 0\nvlan.30:5 6 0 0 0 0 0 0 7 8 0 0 0 0 0 0\n"
-    assert traffic.counters(text) == {
+    assert counters(text) == {
         "wan1": Counters(1, 2, 3, 4),
         "vlan.30": Counters(5, 6, 7, 8),
     }

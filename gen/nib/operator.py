@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nib import __version__, host
 from nib.control import Away, ask
-from nib.host import DIFFERS, FINE, Refused, clock
+from nib.host import DIFFERS, FINE, Refused, Wrong, clock
 from nib.oracle.values import PROTOCOLS
 from nib.status import STATUS_FILE, from_json
 from nib.stream import SOCKET, Command, Ended, Request, Snapshot
@@ -38,6 +38,10 @@ not be translated is in it as a comment, and is reported.
 STATUS = """\
 Show what nib-monitor knows about the uplinks: who is up, since when and why, how it performs and
 which share of the new connections it gets.
+"""
+
+METRICS = """\
+Print what nib-monitor knows in the text format of Prometheus.  Needs root or the group nib.
 """
 
 EXPLAIN = """\
@@ -92,7 +96,15 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="how the uplinks are")
     status.description = STATUS
     status.add_argument("--json", action="store_true", help="all that is known, as JSON")
+    watch_help = "a live view, until Ctrl-C; needs root or the group nib"
+    status.add_argument("--watch", action="store_true", help=watch_help)
     status.set_defaults(run=_status)
+
+    metrics = commands.add_parser("metrics", help="what Prometheus is to know")
+    metrics.description = METRICS
+    out_help = "write here, whole or not at all; like a file of node_exporter's textfile collector"
+    metrics.add_argument("--out", metavar="FILE", type=Path, help=out_help)
+    metrics.set_defaults(run=_metrics)
 
     explain = commands.add_parser("explain", help="what becomes of a connection, and why")
     explain.description = EXPLAIN
@@ -232,6 +244,8 @@ def _replay(arguments: argparse.Namespace) -> int:
 def _status(arguments: argparse.Namespace) -> int:
     from nib.status_report import is_down, stale, status_report  # noqa: PLC0415
 
+    if arguments.watch:
+        return _status_watch(as_json=arguments.json)
     try:
         text = Path(STATUS_FILE).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
@@ -254,6 +268,20 @@ def _status(arguments: argparse.Namespace) -> int:
         host.say(f"{PROGRAM}: {warning}")
         return DIFFERS
     return DIFFERS if is_down(status) else FINE
+
+
+def _status_watch(*, as_json: bool) -> int:
+    from nib.live import watch_status  # noqa: PLC0415
+
+    if as_json or not sys.stdout.isatty():
+        raise Wrong("--watch is for a terminal; for programs there is nib watch --json")
+    return watch_status()
+
+
+def _metrics(arguments: argparse.Namespace) -> int:
+    from nib.live import show_metrics  # noqa: PLC0415
+
+    return show_metrics(arguments.out)
 
 
 def _order(arguments: argparse.Namespace) -> int:

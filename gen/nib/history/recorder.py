@@ -1,7 +1,6 @@
 """nib-history: writes down what the monitor tells.  What goes wrong here concerns nobody else."""
 
 import argparse
-import contextlib
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from nib import __version__, host
 from nib.control import Away, ask
+from nib.counters import PROC_FILE, Counters, counters
 from nib.history.minutes import MINUTE_S, Minutes
 from nib.history.records import Round, Traffic, to_line
 from nib.history.store import FOLDER, Kind, Store
@@ -25,11 +25,6 @@ SYNC_S = 60.0
 
 TRY_AGAIN_S = 60.0
 """After the disk refused."""
-
-COUNTERS = ("rx_bytes", "tx_bytes")
-
-Counters = Mapping[str, tuple[int, int]]
-"""Bytes that came and left since the device is there, by uplink."""
 
 
 def main() -> int:
@@ -75,7 +70,7 @@ class Recorder:
         self._minutes = Minutes()
         self._devices: dict[str, str] = {}
         self._greeted = False
-        self._counted: Counters | None = None
+        self._counted: Mapping[str, Counters] | None = None
         self._counted_s = 0
 
     def hear(self, line: str) -> None:
@@ -117,19 +112,22 @@ class Recorder:
         minute_s = int(time_s // MINUTE_S) * MINUTE_S
         if self._counted is not None and minute_s == self._counted_s:
             return
-        now = counters(self._devices)
-        for uplink, (received, sent) in now.items():
+        devices = counters(Path(PROC_FILE).read_text(encoding="utf-8"))
+        now = {name: devices[of] for name, of in self._devices.items() if of in devices}
+        for uplink, counted in now.items():
             before = (self._counted or {}).get(uplink)
             if before is None:
                 continue
             # a device that was made anew counts from nothing
-            traffic = (
-                received - before[0] if received >= before[0] else received,
-                sent - before[1] if sent >= before[1] else sent,
+            came = counted.rx_bytes - before.rx_bytes
+            went = counted.tx_bytes - before.tx_bytes
+            traffic = Traffic(
+                self._counted_s,
+                uplink,
+                came if came >= 0 else counted.rx_bytes,
+                went if went >= 0 else counted.tx_bytes,
             )
-            self._write(
-                "traffic", self._counted_s, to_line(Traffic(self._counted_s, uplink, *traffic))
-            )
+            self._write("traffic", self._counted_s, to_line(traffic))
         self._counted, self._counted_s = now, minute_s
 
     def _write(self, kind: Kind, time_s: float, line: str) -> None:
@@ -153,14 +151,3 @@ class Recorder:
                 self._store.close()
             self._store = None
             self._not_before_s = now_s + TRY_AGAIN_S
-
-
-def counters(devices: Mapping[str, str]) -> Counters:
-    """What the devices of the uplinks carried; one that is not there is left out."""
-    found: dict[str, tuple[int, int]] = {}
-    for uplink, device in devices.items():
-        statistics = Path("/sys/class/net", device, "statistics")
-        with contextlib.suppress(OSError, ValueError):
-            received, sent = (int((statistics / name).read_text()) for name in COUNTERS)
-            found[uplink] = received, sent
-    return found

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from nib import __version__, plan, status
+from nib.counters import PROC_FILE, counters
 from nib.hours import minute_of_week
 from nib.monitor import admin, core, links, traffic
 from nib.monitor.announce import Announcer
@@ -52,7 +53,6 @@ from nib.stream import Command
 log = logging.getLogger("nib-monitor")
 
 PLAN_FILE = Path("/etc/nib/plan.json")
-COUNTERS_FILE = Path("/proc/self/net/dev")
 # How often the kernel is looked at without a reason: events can be lost.
 PATROL_S = 10.0
 # What is looked at may vanish meanwhile.
@@ -274,7 +274,7 @@ class Daemon:
         known: dict[str, Traffic] = {}
         while True:
             at_s = loop.time()
-            found = traffic.counters(COUNTERS_FILE.read_text())
+            found = counters(Path(PROC_FILE).read_text())
             known = {
                 name: traffic.observe(known[name], now, at_s)
                 if name in known

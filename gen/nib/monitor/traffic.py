@@ -6,6 +6,7 @@ full is given more time, and a metered one that is idle is asked less often.
 
 from dataclasses import dataclass, replace
 
+from nib.counters import Counters
 from nib.plan import Bandwidth
 
 TICK_S = 0.1
@@ -23,27 +24,6 @@ AVERAGE = 0.1  # of a new tick in the average
 # Probes alone send less than so much in a second.
 BUSY_PACKETS, BUSY_TICKS = 5, 10
 IDLE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """Of a device, since it is there."""
-
-    rx_bytes: int
-    rx_packets: int
-    tx_bytes: int
-    tx_packets: int
-
-
-def counters(text: str) -> dict[str, Counters]:
-    """/proc/net/dev, by device (proc(5))."""
-    found = {}
-    for line in text.splitlines()[2:]:
-        name, _, numbers = line.partition(":")
-        fields = numbers.split()
-        rx_bytes, rx_packets, tx_bytes, tx_packets = (int(fields[n]) for n in (0, 1, 8, 9))
-        found[name.strip()] = Counters(rx_bytes, rx_packets, tx_bytes, tx_packets)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
