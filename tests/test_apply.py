@@ -25,7 +25,7 @@ ALL = frozenset(samples.files())
 RUNNING: frozenset[str] = frozenset()
 NONE_RUNS = frozenset(steps.SERVICES)
 TOUCHED: frozenset[steps.Part] = frozenset(
-    {"units", "sysctl", "table", "network", "monitor", "notify"}
+    {"units", "sysctl", "table", "network", "monitor", "notify", "history"}
 )
 TABLE: frozenset[steps.Part] = frozenset({"table"})
 
@@ -102,6 +102,7 @@ def test_the_way_back_on_a_running_router() -> None:
         "networkctl reload\n"
         "systemctl restart nib-monitor.service\n"
         "systemctl restart nib-notify.service\n"
+        "systemctl restart nib-history.service\n"
     )
 
 

@@ -112,14 +112,13 @@ class Store:
 def read(folder: Path, kind: Kind, since_s: float) -> Iterator[str]:
     """The lines of one kind, oldest first, from some time before `since_s` on.
 
-    Raises OSError if the folder cannot be read.  What is damaged, or taken away meanwhile, is not
-    there.
+    Raises OSError if the folder cannot be read.  What is damaged, or goes meanwhile, is left out.
     """
     found = [segment for segment in _segments(folder) if segment.kind == kind]
     packed = {segment.begins_ms for segment in found if segment.packed}
     found = [one for one in found if one.packed or one.begins_ms not in packed]
     ends = [*(segment.begins_ms for segment in found[1:]), float("inf")]
-    for segment, ends_ms in zip(found, ends, strict=True):
+    for segment, ends_ms in zip(found, ends, strict=False):
         if ends_ms <= since_s * 1000:
             continue
         with contextlib.suppress(FileNotFoundError, EOFError, gzip.BadGzipFile, UnicodeDecodeError):
