@@ -224,7 +224,9 @@ def test_prometheus_reads_a_file(routers: Routers) -> None:
     assert lab.router.run("ls -l /run/*nib.prom*").startswith("-rw-r--r--")
     assert lab.router.run("ls -A /run | grep nib.prom").split() == ["nib.prom"]
     lab.isps[0].fail()
-    eventually(lambda: 'nib_uplink_up{uplink="cable",family="ipv4"} 0\n' in lab.router.run("nib metrics"))
+    eventually(
+        lambda: 'nib_uplink_up{uplink="cable",family="ipv4"} 0\n' in lab.router.run("nib metrics")
+    )
 
 
 def test_the_live_view_of_a_terminal(routers: Routers) -> None:

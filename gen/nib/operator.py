@@ -144,6 +144,12 @@ def _add_history(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         parser.add_argument("--since", metavar="TIME", dest="since_s", type=span, help=since_help)
         parser.add_argument("--json", action="store_true", help="all of it, as JSON")
         parser.set_defaults(run=run, since_s=86400.0)
+    report = commands.add_parser("report", help="a month of the uplinks, day by day")
+    report.add_argument("--month", metavar="YYYY-MM", help="the default is this one")
+    format_help = "md, csv, or html: a page with charts; the default is md"
+    report.add_argument("--format", choices=("md", "csv", "html"), default="md", help=format_help)
+    report.add_argument("--out", metavar="FILE", help="write here, where nothing is yet")
+    report.set_defaults(run=_report)
     set_help = "like probe.fall=5, for all uplinks; more than once if need be"
     replay.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help=set_help)
     replay.add_argument("--config", metavar="FILE", help="take the settings of this balance.yaml")
@@ -233,6 +239,12 @@ def _history(arguments: argparse.Namespace) -> int:
     from nib.history.commands import history  # noqa: PLC0415
 
     return history(arguments)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from nib.history.commands import report  # noqa: PLC0415
+
+    return report(arguments)
 
 
 def _replay(arguments: argparse.Namespace) -> int:

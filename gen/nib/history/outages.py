@@ -1,6 +1,6 @@
 """What was told of the uplinks -> their outages, and how long they were well."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from nib.families import Family
@@ -103,10 +103,11 @@ def accounts(minutes: Iterable[Minute]) -> tuple[Account, ...]:
     found: dict[Key, list[Minute]] = {}
     for minute in minutes:
         found.setdefault((minute.uplink, minute.family), []).append(minute)
-    return tuple(_account(key, of) for key, of in sorted(found.items()))
+    return tuple(account(key, of) for key, of in sorted(found.items()))
 
 
-def _account(key: Key, minutes: list[Minute]) -> Account:
+def account(key: Key, minutes: Sequence[Minute]) -> Account:
+    """Of one family of an uplink, all in all."""
     known_s = sum(minute.known_s for minute in minutes)
     asked = sum(minute.asked for minute in minutes)
     rtts_ms = [minute.rtt_ms for minute in minutes if minute.rtt_ms is not None]

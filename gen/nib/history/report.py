@@ -20,7 +20,7 @@ def history_report(
             clock(one.began_s),
             one.uplink,
             f"IPv{one.family}",
-            _lasted(one, now_s),
+            lasted(one, now_s),
             one.name or "",
             one.reason,
         )
@@ -32,7 +32,7 @@ def history_report(
         (
             one.uplink,
             f"IPv{one.family}",
-            _available(one),
+            up(one),
             duration(one.known_s - one.up_s),
             duration(one.known_s),
             "" if one.loss is None else percent(one.loss),
@@ -54,15 +54,16 @@ def history_json(outages: Sequence[Outage], accounts: Sequence[Account]) -> str:
     return json.dumps(data, indent=1) + "\n"
 
 
-def _lasted(outage: Outage, now_s: float) -> str:
+def lasted(outage: Outage, now_s: float) -> str:
+    """How long, as far as anybody knows."""
     span = duration(outage.lasted_s(now_s))
     if outage.ended_s is None:
         return f"{span}, still"
     return span if outage.seen else f"at most {span}"
 
 
-def _available(account: Account) -> str:
+def up(account: Account) -> str:
+    """How much of the known time it was up; never 100% for a line that was down."""
     if account.available is None:
         return "unknown"
-    # never 100% for a line that was down
     return f"{int(account.available * 100000) / 1000:g}%"
