@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import answering
 import samples
-from alone import alone, eventually, neighbour, sh, wait_for
+from alone import alone, eventually, neighbour, sh
 from nib.families import Family
 from nib.monitor.askers import dns, icmp
 from nib.monitor.askers.every import MOST, Askers
@@ -307,7 +307,7 @@ def program(text: str, mode: int = 0o755) -> Command:
 @alone
 async def test_programs() -> None:
     sh("ip link add wan1 type dummy || ip link add wan1 type veth peer name far1")
-    async with asked(6, timeout_ms=300) as of:
+    async with asked(6, timeout_ms=1000) as of:
         assert await of.answer(program("true")) is None
         assert await of.answer(program("exit 3")) == "ended with status 3"
         said = "echo starting; printf 'credit: 0\\033[31m EUR\\n\\n'; exit 1"
@@ -326,7 +326,7 @@ async def test_programs() -> None:
         assert await of.answer(missing) == "cannot be run: No such file or directory"
         slow = program("sleep 77 & sleep 78")
         await of.silence(slow)
-        wait_for(lambda: "sleep 7" not in sh("ps -eo args"))
+        await eventually(lambda: "sleep 7" not in sh("ps -eo args"))
 
 
 # -- the way -------------------------------------------------------------------------------------
