@@ -271,10 +271,14 @@ class Provider(Node):
         self.run("if ip link show cpe; then ip link delete cpe; fi")
 
     def rename_device(self, name: str) -> None:
-        """Give the router's device another name, as udev does."""
+        """Give the router's device another name, as udev does, before anybody configures it.
+
+        With its address it would be asking for a longer lease while networkd still takes it for the
+        device of before, and the answer would reach a router that has lost the address.
+        """
         self._router.outside(
             f"ip link set {self.device} down && ip link set {self.device} name {name} "
-            f"&& ip link set {name} up"
+            f"&& ip -4 address flush dev {name} && ip link set {name} up"
         )
         self.device = name
 
