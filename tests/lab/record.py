@@ -18,12 +18,16 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What became of one flow.  Times are those of `time.monotonic()`."""
+    """What became of one flow.  Times are those of `time.monotonic()`.
+
+    Lost are datagrams of UDP without an answer, between the first and the last that got one.
+    """
 
     start: float
     end: float
     answers: tuple[tuple[float, str], ...]
     ends: tuple[tuple[float, str], ...]
+    lost: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.answers)

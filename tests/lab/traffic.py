@@ -123,9 +123,11 @@ def flow(
 
     def read(lines: str, end: float) -> Timeline:
         said = [json.loads(line) for line in lines.splitlines()]
-        answers = tuple((at, what) for at, word, what in said if word == "ok")
-        ends = tuple((at, what) for at, word, what in said if word == "end")
-        return Timeline(begun, end, answers, ends)
+        answers = tuple((at, what) for at, word, what, *_ in said if word == "ok")
+        ends = tuple((at, what) for at, word, what, *_ in said if word == "end")
+        answered = {number for _, _, _, *numbers in said for number in numbers}
+        lost = max(answered) - min(answered) + 1 - len(answered) if answered else 0
+        return Timeline(begun, end, answers, ends, lost)
 
     process = node.agent("flow", request)
     recording = Recording(process, read)

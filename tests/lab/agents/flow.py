@@ -2,7 +2,8 @@
 
 Request: {"kind": "tcp" | "listen" | "udp" | "ping", "dst", "port", "every", "stall", "reconnect",
           and how to bind}
-Lines:   [time, "ok", address]    an answer (of ping: no address; who listens: whatever comes)
+Lines:   [time, "ok", address]    an answer (of ping: no address; who listens: whatever comes);
+                                  of UDP with the number of what was sent behind it
          [time, "end", why]       a TCP connection ended, or the network said no to a datagram
 """
 
@@ -91,7 +92,8 @@ async def datagrams(asked: dict[str, Any]) -> None:
                     say("end", name_of(error))
                     continue
                 if not ping:
-                    say("ok", heard.split()[0].decode())
+                    address, number = heard.split()
+                    say("ok", address.decode(), int(number))
                 elif is_reply(heard, link):
                     say("ok", "")
 
