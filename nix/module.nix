@@ -108,12 +108,22 @@ let
       "systemd/networkd.conf.d/05-nib.conf"
     ];
   mail = settings.notify != null && settings.notify.mail != null;
+  metrics = settings.metrics != null && settings.metrics != "off";
   monitorUnits = [
     "nib-monitor.service"
     "nib-monitor.socket"
     "nib-notify.service"
     "nib-history.service"
   ]
+  ++ (
+    if metrics then
+      [
+        "nib-metrics.socket"
+        "nib-metrics.service"
+      ]
+    else
+      [ ]
+  )
   ++ (
     if mail then
       [
@@ -162,6 +172,7 @@ let
           --program nib-monitor=${getExe' cfg.package "nib-monitor"} \
           --program nib-notify=${getExe' cfg.package "nib-notify"} \
           --program nib-history=${getExe' cfg.package "nib-history"} \
+          --program nib-metrics=${getExe' cfg.package "nib-metrics"} \
           --program sendmail=/run/wrappers/bin/sendmail \
           --program systemd-networkd-wait-online=${config.systemd.package}/lib/systemd/systemd-networkd-wait-online
 

@@ -467,6 +467,7 @@ KEYS: dict[str, Callable[[Random, Data, int], Any]] = {
     "notify": lambda random, _, __: random.choice(
         [None, {}, {"mail": "root"}, {"webhook_file": "/etc/nib/webhook", "long_down": "90s"}]
     ),
+    "metrics": lambda random, _, __: random.choice([None, {}, "off", {"listen": "[::1]:9100"}]),
     "history": lambda random, _, __: random.choice([None, {}, "off", {"keep": "2MB"}]),
     "marks": _marks,
 }

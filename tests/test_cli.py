@@ -338,12 +338,13 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
         "nib-monitor": "/store/3-nib/bin/nib-monitor",
         "nib-notify": "/store/3-nib/bin/nib-notify",
         "nib-history": "/store/3-nib/bin/nib-history",
+        "nib-metrics": "/store/3-nib/bin/nib-metrics",
         "sendmail": "/store/6-mail/bin/sendmail",
         "systemd-sysusers": "/store/4-systemd/bin/systemd-sysusers",
         "systemd-networkd-wait-online": "/store/4-systemd/lib/systemd-networkd-wait-online",
     }
     given = [word for name, path in store.items() for word in ("--program", f"{name}={path}")]
-    text = HOME.read_text() + "notify: {mail: root}\n"
+    text = HOME.read_text() + "notify: {mail: root}\nmetrics: {}\n"
     (tmp_path / "balance.yaml").write_text(text)
     done = call(tmp_path / "balance.yaml", "--out", tmp_path, "--etc", "/store/5-etc", *given)
     assert done.returncode == 0

@@ -35,6 +35,7 @@ def samples(status: Status = STATUS) -> dict[tuple[str, ...], float]:
 def test_prometheus_reads_every_metric() -> None:
     found = samples()
     assert found["nib_build_info", "1.2"] == 1
+    assert found["nib_monitor_up",] == 1
     assert found["nib_uplink_up", "cable", "ipv4"] == 1
     assert found["nib_uplink_up", "dsl", "ipv4"] == 0
     assert found["nib_uplink_state", "dsl", "ipv4", "down"] == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = ("nib", "nib-gen", "nib-monitor", "nib-notify", "nib-history")
+PROGRAMS = ("nib", "nib-gen", "nib-monitor", "nib-notify", "nib-history", "nib-metrics")
 
 
 def run(*arguments: object, cwd: Path) -> str:

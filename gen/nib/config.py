@@ -374,6 +374,7 @@ class Config:
     hooks: Hooks
     notify: Notify
     history_bytes: int
+    metrics_listen: str
     mask: int
 
     @property

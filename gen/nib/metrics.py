@@ -24,6 +24,10 @@ class Metric:
     samples: Sequence[tuple[Labels, float]]
 
 
+def _whether_up(up: int) -> Metric:
+    return Metric("nib_monitor_up", "gauge", "Whether nib-monitor answers.", [({}, up)])
+
+
 def metrics(status: Status, counters: Mapping[str, Counters], boot_s: float, version: str) -> str:
     """All metrics.
 
@@ -40,6 +44,7 @@ def _metrics(
         for uplink in status.uplinks
         for one in uplink.families
     ]
+    yield _whether_up(1)
     yield Metric("nib_build_info", "gauge", "The version of nib.", [({"version": version}, 1)])
     yield Metric(
         "nib_status_timestamp_seconds",
@@ -142,3 +147,7 @@ def _sample(name: str, labels: Labels, value: float) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+AWAY = _text(_whether_up(0))
+"""What is known while the monitor does not answer."""

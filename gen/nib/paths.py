@@ -18,6 +18,7 @@ class Paths:
     nib_monitor: str = "nib-monitor"
     nib_notify: str = "nib-notify"
     nib_history: str = "nib-history"
+    nib_metrics: str = "nib-metrics"
     sendmail: str = "/usr/sbin/sendmail"
     systemd_sysusers: str = "systemd-sysusers"
     systemd_networkd_wait_online: str = "/usr/lib/systemd/systemd-networkd-wait-online"

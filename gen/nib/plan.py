@@ -221,6 +221,7 @@ class Plan:
     notices: Notices
     state_file: str
     history_bytes: int = 0
+    metrics_listen: str = ""
 
     def members(self, policy: Policy, family: Family) -> tuple[Uplink, ...]:
         """All uplinks of a policy that have the family."""

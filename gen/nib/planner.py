@@ -95,6 +95,7 @@ def make_plan(conf: Config) -> Plan:
         ),
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
         history_bytes=conf.history_bytes,
+        metrics_listen=conf.metrics_listen,
     )
 
 

@@ -75,6 +75,9 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
             "networkd/lo.network.j2", rules=[rule for rule in plan.rules if rule.device == "lo"]
         ),
     }
+    if plan.metrics_listen:
+        for unit in ("nib-metrics.socket", "nib-metrics.service"):
+            files[f"{UNITS}/{unit}"] = fill(f"systemd/{unit}.j2", group=GROUP)
     if plan.notices.mail:
         files[f"{UNITS}/nib-mail.socket"] = fill(
             "systemd/nib-mail.socket.j2", path=MAIL_SOCKET, group=GROUP, user=MAIL_USER

@@ -16,6 +16,7 @@ MONITOR = "nib-monitor.service"
 SOCKET = "nib-monitor.socket"
 NOTIFY = "nib-notify.service"
 HISTORY = "nib-history.service"
+METRICS = "nib-metrics.socket"
 MAIL = ("nib-mail.socket", "nib-mail@.service")
 SERVICES = (NFTABLES, NETWORKD, MONITOR, NOTIFY, HISTORY)
 
@@ -66,6 +67,7 @@ def forward(
         steps.append(Step("network", says, ("ip", "link", "delete", device)))
     if step := _network(changed, inactive):
         steps.append(step)
+    steps += _metrics(changed)
     if changed & {PLAN_FILE, f"{UNITS}/{MONITOR}", f"{UNITS}/{SOCKET}"}:
         # its socket goes along: it is part of it
         says = "the monitor takes the new plan"
@@ -121,6 +123,8 @@ def backward(
     if "network" in touched:
         says = "systemd-networkd reads its old files"
         steps.append(Step("network", says, ("networkctl", "reload")))
+    if "monitor" in touched:
+        steps += _metrics(changed)
     if "monitor" in touched and MONITOR not in inactive:
         says = "the monitor takes the old plan"
         steps.append(Step("monitor", says, ("systemctl", "restart", MONITOR)))
@@ -150,6 +154,14 @@ def settle(
 
 def _units(changed: AbstractSet[str]) -> bool:
     return any(path.startswith(f"{UNITS}/") for path in changed)
+
+
+def _metrics(changed: AbstractSet[str]) -> tuple[Step, ...]:
+    if f"{UNITS}/{METRICS}" not in changed:
+        return ()
+    # by a pattern, which fits nothing where there is none; the monitor's unit starts it
+    says = "the socket for Prometheus is another one, or gone"
+    return (Step("monitor", says, ("systemctl", "stop", "nib-metrics.*")),)
 
 
 def _network(changed: AbstractSet[str], inactive: AbstractSet[str]) -> Step | None:

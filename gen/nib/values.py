@@ -136,6 +136,20 @@ def endpoint(text: str) -> tuple[Address, int | None]:
     return address(bare), int(port)
 
 
+def listener(text: str) -> str:
+    """An address and a port that a program may listen on, as systemd writes them: `[::1]:9464`.
+
+    systemd.socket(5), ListenStream=.
+    """
+    own, port = endpoint(text)
+    if port is None:
+        raise Wrong(
+            f"{shown(text)} has no port",
+            f"write '{'[' if own.version == 6 else ''}{own}{']' if own.version == 6 else ''}:9464'",
+        )
+    return f"[{own}]:{port}" if own.version == 6 else f"{own}:{port}"
+
+
 def interface(text: str, words: tuple[str, ...]) -> Interface:
     """An own address with its prefix length; `words` could have stood here instead."""
     bare, slash, prefix = text.partition("/")

@@ -102,6 +102,7 @@ let
         program nib-monitor nib.monitor.daemon
         program nib-notify nib.notifier.daemon
         program nib-history nib.history.recorder
+        program nib-metrics nib.exporter
       '';
 in
 rec {

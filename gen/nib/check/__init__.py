@@ -61,12 +61,16 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     if reader.data["history"] != "off":
         keep = reader.data["history"]["keep"]
         history = reader.attempt(("history", "keep"), _history_bytes, keep)
+    metrics: str | None = ""
+    if reader.data["metrics"] != "off":
+        listen = reader.data["metrics"]["listen"]
+        metrics = reader.attempt(("metrics", "listen"), values.listener, listen)
     reader.facts.marks(mask, uplinks)
     check_prefixes(reader, done_uplinks, done_lans)
     reader.facts.ipv6_of_lans(any(uplink is None or uplink.ipv6 for uplink in made_uplinks))
     for path, message, hint in reader.facts.conflicts():
         reader.say(path, message, hint)
-    if mask is None or hooks is None or long_down is None or history is None:
+    if mask is None or hooks is None or long_down is None or history is None or metrics is None:
         return None
     if None in made_uplinks:
         return None
@@ -85,6 +89,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
         hooks=Hooks(hooks),
         notify=Notify(notify.get("mail"), notify.get("webhook_file"), long_down),
         history_bytes=history,
+        metrics_listen=metrics,
         mask=mask,
     )
     check_reach(reader, config, rules)
