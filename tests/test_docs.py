@@ -46,6 +46,14 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_what_went_wrong_elsewhere_is_tested() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/lessons.md").read_text()))
+    sources = (path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    defined = {name for text in sources for name in re.findall(r"def (test_\w+)\(", text)}
+    assert len(named) > 40
+    assert named - defined == set()
+
+
 def test_every_key_of_the_schema_is_documented() -> None:
     page = (ROOT / "docs/configuration.md").read_text()
     schema = json.loads((ROOT / "gen/nib/schema.json").read_text())

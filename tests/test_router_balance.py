@@ -1,7 +1,10 @@
 """Who carries what: shares, modes, and flows that stay where they began."""
 
+import re
+
 import pytest
 
+from lab.hosts import INTERNET
 from lab.isp import Isp
 from lab.stats import chi_square_p
 from lab.traffic import connections, flow, server
@@ -10,6 +13,7 @@ from nib_lab import FAST, HOME, Routers
 pytestmark = pytest.mark.lab
 
 CHANCE = 1e-6
+FLOWS, PACKETS = 6, 300
 THREE = (Isp(), Isp("static"), Isp())
 
 
@@ -61,6 +65,29 @@ def test_a_flow_stays_on_its_uplink_for_its_life(routers: Routers) -> None:
     assert {len(record.seen) for record in records} == {1}
     assert {lab.isp_of(record.seen[0]).name for record in records} == {"isp1", "isp2"}
     assert [record.gaps_over(0.5) for record in records if record.gaps_over(0.5)] == []
+
+
+def test_a_flow_that_nobody_answers_keeps_its_uplink(routers: Routers) -> None:
+    """A call that only one side speaks in, a log that is sent somewhere: chosen for once."""
+    lab = routers(HOME + FAST)
+    lab.start()
+    lab.inet.run(
+        "nft 'add table ip mute; add set ip mute heard { type ipv4_addr; flags dynamic; counter; };"
+        "add chain ip mute in { type filter hook prerouting priority raw; };"
+        "add rule ip mute in udp dport 9 update @heard { ip saddr } drop'"
+    )
+    client = (
+        "import socket, time\n"
+        "mute = socket.socket(type=socket.SOCK_DGRAM)\n"
+        f"for _ in range({PACKETS}):\n"
+        f"    mute.sendto(b'x', ('{INTERNET}', 9)); time.sleep(0.002)\n"
+    )
+    for _ in range(FLOWS):
+        lab.lans[0].run("python3 -", stdin=client)
+    listed = lab.inet.run("nft list set ip mute heard")
+    heard = {a: int(n) for a, n in re.findall(r"([0-9.]+) counter packets (\d+)", listed)}
+    assert sum(heard.values()) == FLOWS * PACKETS
+    assert all(count % PACKETS == 0 for count in heard.values()), heard
 
 
 def test_answers_to_inbound_connections_leave_by_the_uplink_they_came_in_by(

@@ -1,14 +1,18 @@
 """What the outside finds: only what `firewall.allow` opens."""
 
+import re
+
 import pytest
 
-from lab.traffic import connections, scan, server
+from lab.errors import eventually
+from lab.traffic import connections, scan, send_raw, server
 from nib_lab import FAST, HOME, Routers
 
 pytestmark = pytest.mark.lab
 
 EVEN = HOME.replace(", weight: 3", "")
 TCP = (22, 23, 25, 53, 80, 111, 443, 2222, 5000, 8080)
+STRANGER = "192.0.2.99"
 UDP = (53, 67, 68, 123, 161, 500, 5001, 51820)
 
 
@@ -31,6 +35,37 @@ def test_a_scan_finds_ssh_alone_by_default(routers: Routers) -> None:
         # from inside the router is open, and says so where nothing listens
         inside = scan(lan, lan.router_address, (22, 80, 81), timeout=0.5)
         assert inside.tcp == {22: "open", 80: "open", 81: "refused"}
+
+
+def test_neither_a_flag_nor_a_source_port_opens_anything(routers: Routers) -> None:
+    """An answer to nothing is none, and what comes from port 53 need not be of a name server."""
+    lab = routers(EVEN + FAST)
+    lab.start()
+    lan, isp = lab.lans[0], lab.isps[1]
+    mac = lab.router.run("cat /sys/class/net/wan2/address").strip()
+    for one in lab.isps:
+        one.run(
+            "nft 'add table ip back; add counter ip back answers;"
+            "add chain ip back in { type filter hook prerouting priority raw; };"
+            f"add rule ip back in ip daddr {STRANGER} counter name answers'"
+        )
+
+    def answers() -> int:
+        listed = [one.run("nft list counter ip back answers") for one in lab.isps]
+        return sum(int(re.findall(r"packets (\d+)", text)[0]) for text in listed)
+
+    with server(lab.router, tcp=[80], udp=[7000]), server(lan, tcp=[80], udp=[7000]):
+        for to in (isp.router_address, lan.address):
+            for flags in ("A", "SA", "FA", "R", "FPU"):
+                send_raw(
+                    isp, "cpe", mac, STRANGER, to, proto="tcp", flags=flags, sport=53, dport=80, n=3
+                )
+            for port in (53, 67, 123):
+                send_raw(isp, "cpe", mac, STRANGER, to, sport=port, dport=7000, n=3)
+        # what is open is refused, for nobody listens there: so answers are seen, and those were none
+        send_raw(isp, "cpe", mac, STRANGER, isp.router_address, proto="tcp", dport=22)
+        eventually(lambda: answers() > 0)
+        assert answers() == 1
 
 
 def test_only_what_is_allowed_is_open(routers: Routers) -> None:

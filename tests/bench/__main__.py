@@ -13,6 +13,7 @@ from bench import (
     load,
     monitor,
     month,
+    scrape,
     size,
     soak,
     throughput,
@@ -21,7 +22,7 @@ from bench.report import Table, as_json, text
 from lab.image import SUITES
 
 ALL: dict[str, tuple[Callable[[str, int], Table], bool, int]] = {
-    "failover": (failover.run, True, 20),
+    "failover": (failover.run, True, 50),
     "connections": (connections.run, True, 10),
     "throughput": (throughput.run, False, 11),
     "size": (size.run, False, 9),
@@ -31,6 +32,7 @@ ALL: dict[str, tuple[Callable[[str, int], Table], bool, int]] = {
     "load": (load.run, False, 11),
     "monitor": (monitor.run, True, 1),
     "month": (month.run, False, 1),
+    "scrape": (scrape.run, True, 200),
     "soak": (soak.run, True, 20),
 }
 
