@@ -56,13 +56,13 @@ def test_neither_a_flag_nor_a_source_port_opens_anything(routers: Routers) -> No
 
     with server(lab.router, tcp=[80], udp=[7000]), server(lan, tcp=[80], udp=[7000]):
         for to in (isp.router_address, lan.address):
-            for flags in ("A", "SA", "FA", "R", "FPU"):
+            for flags in ("A", "SA", "FA", "R", "FP"):
                 send_raw(
                     isp, "cpe", mac, STRANGER, to, proto="tcp", flags=flags, sport=53, dport=80, n=3
                 )
             for port in (53, 67, 123):
                 send_raw(isp, "cpe", mac, STRANGER, to, sport=port, dport=7000, n=3)
-        # what is open is refused, for nobody listens there: so answers are seen, and those were none
+        # who asks for what is open is answered: answers are seen, and those were none
         send_raw(isp, "cpe", mac, STRANGER, isp.router_address, proto="tcp", dport=22)
         eventually(lambda: answers() > 0)
         assert answers() == 1
