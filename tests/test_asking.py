@@ -113,7 +113,7 @@ def test_all_targets_are_asked_before_an_uplink_is_given_up() -> None:
 
 
 def test_a_target_that_is_out_of_order_does_not_take_the_uplink_down() -> None:
-    """Public resolvers limit echo requests (peers T20); with several targets one of them may."""
+    """Public resolvers limit echo requests; with several targets one of them may."""
     line = Line(lambda target, _: None if target == DEAD else RTT_S).until(600)
     assert line.judged == []
     assert [one.targets for one in line.silenced] == [(DEAD,)]

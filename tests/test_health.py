@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nib.monitor.health import CANARY, Health, fall, held_s, measure, observe, share
+from nib.monitor.health import (
+    CANARY,
+    Health,
+    damped_s,
+    fall,
+    held_s,
+    measure,
+    next_share_s,
+    observe,
+    penalty,
+    share,
+)
 from nib.monitor.tally import RECENT, WINDOW, Tally
 from nib.probe import Limits, Probe
 
@@ -158,6 +169,23 @@ def test_one_outage_of_any_length_costs_nothing() -> None:
     assert trace("." + "!" * 30 + "..", asked).endswith("DDU")
 
 
+def test_times_are_exact() -> None:
+    held = Health("down", 10.0)
+    assert held_s(held, 10.0, probe(hold_down_ms=5000)) == 5
+    assert held_s(held, 99.0, probe(hold_down_ms=5000)) == 0
+    damped = Health("down", 10.0, penalty=6.0, fell_s=10.0)
+    asked = probe(damping_ms=120_000)
+    assert damped_s(damped, 10.0, asked) == 240
+    assert damped_s(damped, 250.5, asked) == held_s(damped, 250.5, asked) == 0
+    assert penalty(damped, 130.0, asked) == 3
+    # who has no damping any more owes nothing
+    assert penalty(damped, 10.0, probe()) == 0
+
+
+def test_answers_are_counted_from_nothing_each_time() -> None:
+    assert [health.streak for health in believed(".!..!.", probe())] == [0, 0, 1, 0, 0, 1]
+
+
 # -- the canary
 
 
@@ -167,6 +195,9 @@ def test_a_returned_uplink_has_little_then_half_then_all() -> None:
     parts = [share(health, health.since_s + s, asked) for s in (0, 4.9, 5, 9.9, 10)]
     assert parts == [10, 10, 50, 50, 100]
     assert CANARY[-1] == (1.0, 100)
+    assert next_share_s(health, health.since_s, asked) == health.since_s + 5
+    assert next_share_s(health, health.since_s + 5, asked) == health.since_s + 10
+    assert next_share_s(health, health.since_s + 10, asked) is None
 
 
 def test_a_new_uplink_is_no_canary() -> None:
@@ -193,7 +224,7 @@ def limited(**limits: Limits) -> Probe:
     [
         ((), 20, ()),
         ((), 21, ("loss",)),
-        # between the limits nothing changes: mwan3's grey zone counts as a failure (peers T17)
+        # between the limits nothing changes: mwan3's grey zone counts as a failure
         ((), 15, ()),
         (("loss",), 15, ("loss",)),
         (("loss",), 10, ("loss",)),
@@ -234,6 +265,13 @@ def test_a_few_measurements_say_nothing() -> None:
     asked = limited(loss=Limits(20, 10))
     assert measure(Health("up", 0.0), tally(RECENT - 1, RECENT - 1), 1.0, asked).poor == ()
     assert measure(Health("up", 0.0), tally(RECENT, RECENT), 1.0, asked).poor == ("loss",)
+
+
+def test_whose_limits_are_gone_is_not_held_by_them() -> None:
+    health = Health("down", 0.0, poor=("loss", "rtt"))
+    assert measure(health, tally(WINDOW), 1.0, probe()) == Health("down", 0.0)
+    one = limited(rtt=Limits(100, 50))
+    assert measure(health, tally(0, rtt_ms=70.0), 1.0, one).poor == ("rtt",)
 
 
 def test_without_limits_only_silence_counts() -> None:

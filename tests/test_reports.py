@@ -165,7 +165,7 @@ def test_what_a_full_line_loses_does_not_take_it_down() -> None:
 
 
 def test_a_target_that_answers_nobody_is_to_blame_itself() -> None:
-    """A public resolver's limit or bad day (peers T20) is said once, and takes no uplink down."""
+    """A public resolver's limit or bad day is said once, and takes no uplink down."""
     of = Play(samples.plan("probe: {quorum: 3}\n" + samples.TWO))
     of.act("1 cable .\n1 dsl .")
     silenced = (Ping("ping", "9.9.9.9"),)

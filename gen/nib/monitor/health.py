@@ -84,7 +84,7 @@ def measure(health: Health, tally: Tally, at_s: float, probe: Probe) -> Health:
     Too few measurements say nothing.
     """
     if probe.loss is probe.rtt is probe.jitter is None:
-        return health
+        return replace(health, poor=()) if health.poor else health
     poor = tuple(
         name
         for name, limits, value in (
