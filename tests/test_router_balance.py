@@ -56,7 +56,7 @@ def test_a_lower_tier_waits_until_the_first_is_dead(routers: Routers) -> None:
 
 
 def test_a_flow_stays_on_its_uplink_for_its_life(routers: Routers) -> None:
-    lab = routers()
+    lab = routers(HOME.replace(", weight: 3", "") + FAST)
     lab.start()
     tcp = [flow(lab.lans[0]) for _ in range(8)]
     udp = [flow(lab.lans[0], "udp") for _ in range(8)]

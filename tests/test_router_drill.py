@@ -50,8 +50,8 @@ def test_a_drill_measures_and_mends(routers: Routers) -> None:
     (part,) = found["parts"]
     assert (code, found["faults"]) == (0, [])
     assert found["dropped"] > 50
-    assert 0.15 < part["detected_s"] < 0.7
-    assert 0.15 < part["back_s"] < 0.7
+    assert 0.15 < part["detected_s"] < 2
+    assert 0.15 < part["back_s"] < 2
     assert part["new"]["lost"] and part["new"]["settled_s"] < part["detected_s"] + 1
     assert part["old"]["by_uplink"] == len(part["old"]["told_s"]) == 4
     assert all(part["detected_s"] < at_s < 2.5 for at_s in part["old"]["told_s"])

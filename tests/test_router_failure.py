@@ -171,15 +171,15 @@ def test_no_provider_at_boot(routers: Routers) -> None:
     lan = lab.lans[0]
     lan.run(f"ping -c 1 -W 2 {lan.router_address}")
     lan.run(
-        "nft 'add table ip all; add counter ip all heard;"
-        "add chain ip all in { type filter hook prerouting priority raw; };"
-        "add rule ip all in ip daddr 224.0.0.251 udp dport 5353 counter name heard'"
+        "nft 'add table ip mdns; add counter ip mdns heard;"
+        "add chain ip mdns in { type filter hook prerouting priority raw; };"
+        "add rule ip mdns in ip daddr 224.0.0.251 udp dport 5353 counter name heard'"
     )
     speak = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.setsockopt(0, 32, {}); {}"
     index = "socket.inet_aton('192.168.10.1')"
     send = "s.sendto(b'x', ('224.0.0.251', 5353))"
     lab.router.run(f'python3 -c "{speak.format(index, send)}"')
-    eventually(lambda: "packets 1 " in lan.run("nft list counter ip all heard"))
+    eventually(lambda: "packets 1 " in lan.run("nft list counter ip mdns heard"))
     assert lab.router.run("sysctl -n net.ipv4.ip_forward") == "1\n"
     for isp in lab.isps:
         isp.attach()
