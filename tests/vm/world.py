@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from lab.errors import eventually
+from lab.hosts import INTERNET
 from lab.isp import Isp
 from lab.node import Holder, Node
 from lab.router import Router
@@ -12,8 +13,9 @@ from lab.traffic import Protocol, connections
 from nib_lab import NibLab
 
 # A machine with four ports: two providers as most people have them, a switch that tags the frames
-# of a third one and of the guests, and one that is dialled.  An emulated machine is slow: probes
-# as often as elsewhere in tests would be most of what it does, and limits are wide.
+# of a third one and of the guests, and one that is dialled.  Beside them a tunnel for one address
+# of the internet, and a VPN server.  An emulated machine is slow: probes as often as elsewhere in
+# tests would be most of what it does, and limits have to be far above its own delays.
 BALANCE = """\
 uplinks:
   cable: {device: wan1, address: dhcp, weight: 3}
@@ -29,9 +31,19 @@ uplinks:
       jitter: {down: 120ms, up: 90ms}
       loss: {down: 20%, up: 10%}
   phone: {device: ppp0, address: external, mtu: 1492}
+  tunnel: {device: wg0, address: external, weight: 0}
 lans:
   home: {device: lan1, address: 192.168.10.1/24}
   guests: {device: guests, address: 192.168.20.1/24, netdev: {vlan: port0, id: 20}}
+  travellers: {device: wg1, address: external}
+policies:
+  outside: {tiers: [[cable], [dsl]], when_down: block}
+rules:
+  - {match: {protocol: udp, destination: 203.0.113.10, dport: 51820}, use: outside}
+  - {match: {destination: 203.0.113.11}, use: tunnel}
+firewall:
+  allow:
+    - {protocol: udp, port: 51821}
 probe: {interval: 300ms, timeout: 800ms, fall: 3, rise: 3, damping: 0s, canary: 0s}
 """
 NAMES = {"isp1": "cable", "isp2": "dsl", "isp3": "fiber"}
@@ -89,6 +101,22 @@ class World(NibLab):
             isp.plug()
         self.until(**dict.fromkeys(NAMES.values(), "up"))
 
-    def shares(self, node: Node, n: int, proto: Protocol = "tcp") -> Counter[str]:
+    def guest(self, name: str, network: str) -> Node:
+        """A machine somewhere in the internet, at .2 of a network ("198.18.1") of its own."""
+        node = Node(self.holder, name)
+        node.create()
+        self.inet.run(
+            f"ip link add {name} type veth peer name eth0 netns {name} && "
+            f"ip address add {network}.1/24 dev {name} && ip link set {name} up"
+        )
+        node.run(
+            f"ip address add {network}.2/24 dev eth0 && ip link set eth0 up && "
+            f"ip route add default via {network}.1"
+        )
+        return node
+
+    def shares(
+        self, node: Node, n: int, proto: Protocol = "tcp", dst: str = INTERNET
+    ) -> Counter[str]:
         """Fresh connections by provider ("isp1"): few at a time, for the machine is slow."""
-        return self.by_isp(connections(node, n, proto, concurrency=12, timeout=10))
+        return self.by_isp(connections(node, n, proto, dst=dst, concurrency=12, timeout=10))
