@@ -6,20 +6,20 @@ import pytest
 
 from nib.counters import Counters, counters
 from nib.monitor import traffic
-from nib.monitor.traffic import IDLE_S, TICK_S, Traffic
+from nib.monitor.traffic import IDLE_S, REST_S, TICK_S, Traffic
 from nib.plan import Bandwidth
 
 BYTES = 1000
 LINE = Bandwidth(down_bits=10_000_000, up_bits=1_000_000)
 
 
-def lived(trace: str, each: int = 2) -> Traffic:
+def lived(trace: str, each: int = 2, tick_s: float = TICK_S) -> Traffic:
     """A tick for each letter: `=` packets both ways, `>` out, `<` in, `-` nothing."""
     now, at_s = Counters(0, 0, 0, 0), 0.0
     of = traffic.begin(now, at_s)
     for letter in trace:
         came, left = each * (letter in "=<"), each * (letter in "=>")
-        at_s += TICK_S
+        at_s += tick_s
         now = Counters(
             now.rx_bytes + came * BYTES,
             now.rx_packets + came,
@@ -84,6 +84,20 @@ def test_idle() -> None:
     assert lived("<" * minute).idle
 
 
+def test_the_looks_become_seldom_and_say_the_same() -> None:
+    # questions of both families to three targets, all answered in one moment
+    assert not lived("=---" * 9, 6, REST_S).lively
+    assert lived("==", 25, REST_S).lively
+    assert lived("=" * 30, 1).lively
+    assert not lived("=" * 30 + "-" * 10, 1).lively
+    # who was not heard tick by tick is not missed at one
+    assert not lived("=" * 9 + ">>", 25, REST_S).mute
+    assert lived("=" * 9, 300, REST_S).full(LINE)
+    assert not lived("=" * 9, 30, REST_S).full(LINE)
+    assert lived("-" * round(IDLE_S / REST_S + 1), tick_s=REST_S).idle
+    assert not lived("-" * round(IDLE_S / REST_S) + "=", 20, REST_S).idle
+
+
 def test_a_device_that_is_made_anew_begins_anew() -> None:
     of = lived("=======")
     anew = traffic.observe(of, Counters(0, 0, 0, 0), of.at_s + TICK_S)
@@ -98,3 +112,4 @@ def test_the_kernels_table_is_read() -> None:
         "wan1": Counters(1, 2, 3, 4),
         "vlan.30": Counters(5, 6, 7, 8),
     }
+    assert counters(text, ["wan1", "wan2"]) == {"wan1": Counters(1, 2, 3, 4)}

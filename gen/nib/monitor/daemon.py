@@ -271,26 +271,29 @@ class Daemon:
     async def _count(self) -> None:
         """The devices' counters, for the probers."""
         loop = asyncio.get_running_loop()
+        asked = [(self._plan.uplink(name), of) for (name, _), of in self._probers.items()]
+        devices = {uplink.device for uplink, _ in asked}
         known: dict[str, Traffic] = {}
-        while True:
-            at_s = loop.time()
-            found = counters(Path(PROC_FILE).read_text())
-            known = {
-                name: traffic.observe(known[name], now, at_s)
-                if name in known
-                else traffic.begin(now, at_s)
-                for name, now in found.items()
-                if name in self._plan.devices
-            }
-            for (name, _), prober in self._probers.items():
-                uplink = self._plan.uplink(name)
-                if of := known.get(uplink.device):
-                    prober.sense(
-                        mute=of.mute,
-                        full=of.full(uplink.bandwidth),
-                        idle=of.idle and uplink.budget_bytes is not None,
-                    )
-            await asyncio.sleep(traffic.TICK_S)
+        with Path(PROC_FILE).open("rb", buffering=0) as file:
+            while True:
+                at_s = loop.time()
+                file.seek(0)
+                found = counters(file.read().decode(), devices)
+                known = {
+                    name: traffic.observe(known[name], now, at_s)
+                    if name in known
+                    else traffic.begin(now, at_s)
+                    for name, now in found.items()
+                }
+                for uplink, prober in asked:
+                    if of := known.get(uplink.device):
+                        prober.sense(
+                            mute=of.mute,
+                            full=of.full(uplink.bandwidth),
+                            idle=of.idle and uplink.budget_bytes is not None,
+                        )
+                lively = any(of.lively for of in known.values())
+                await asyncio.sleep(traffic.TICK_S if lively else traffic.REST_S)
 
     async def _patrol(self) -> None:
         while True:

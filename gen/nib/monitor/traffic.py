@@ -1,15 +1,19 @@
 """What the counters of a device say of its line: mute, full, idle.  Pure.
 
-They are read every TICK_S and decide nothing.  A line that is mute is asked at once, one that is
-full is given more time, and a metered one that is idle is asked less often.
+They are read every TICK_S while a line is lively, else every REST_S, and decide nothing.  A line
+that is mute is asked at once, one that is full is given more time, and a metered one that is idle
+is asked less often.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 from nib.counters import Counters
 from nib.plan import Bandwidth
 
 TICK_S = 0.1
+REST_S = 0.5
+LATE_S = 0.3  # after the last look: what came since came at no tick in particular
 
 # A line that was heard at every one of so many ticks, and then is not heard at so many although so
 # much is sent, may be dead.
@@ -17,12 +21,13 @@ TALKING = 5
 MUTE, SENT = 2, 3
 OVER = 10  # ticks; a conversation that ended is none any more
 
-# As much of what the line carries, on average over about a second, is all of it.
+AVERAGE_S = 1.0  # what is an average is one over about so long
+# So much a second may become a conversation that is heard at every tick.
+LIVELY_PACKETS = 8
+# As much of what the line carries is all of it.
 FULL = 0.85
-AVERAGE = 0.1  # of a new tick in the average
-
 # Probes alone send less than so much in a second.
-BUSY_PACKETS, BUSY_TICKS = 5, 10
+BUSY_PACKETS = 5
 IDLE_S = 60.0
 
 
@@ -31,8 +36,8 @@ class Traffic:
     """What is known of the traffic of a device.
 
     `heard`: ticks in a row with a packet in; `unheard`: those without, and `sent`: the packets that
-    left since.  `down_bits` and `up_bits` are averages, in bits a second; `recent` what was sent in
-    each of the last ticks; `busy_s` when that was much last.
+    left since.  `down_bits`, `up_bits`, `down_packets` and `up_packets` are averages, per second;
+    `busy_s` is when much was sent last.
     """
 
     at_s: float
@@ -43,7 +48,13 @@ class Traffic:
     sent: int = 0
     down_bits: float = 0.0
     up_bits: float = 0.0
-    recent: tuple[int, ...] = ()
+    down_packets: float = 0.0
+    up_packets: float = 0.0
+
+    @property
+    def lively(self) -> bool:
+        """It is worth a look at every tick: somebody may be talking, who could fall silent."""
+        return self.down_packets >= LIVELY_PACKETS
 
     @property
     def mute(self) -> bool:
@@ -75,20 +86,26 @@ def observe(traffic: Traffic, now: Counters, at_s: float) -> Traffic:
     if took_s <= 0 or came < 0 or left < 0:
         # the device was made anew
         return begin(now, at_s)
-    down = (now.rx_bytes - traffic.last.rx_bytes) * 8 / took_s
-    up = (now.tx_bytes - traffic.last.tx_bytes) * 8 / took_s
-    recent = (*traffic.recent[1 - BUSY_TICKS :], left)
-    traffic = replace(
-        traffic,
-        at_s=at_s,
-        last=now,
-        busy_s=at_s if sum(recent) >= BUSY_PACKETS else traffic.busy_s,
-        down_bits=traffic.down_bits + AVERAGE * (down - traffic.down_bits),
-        up_bits=traffic.up_bits + AVERAGE * (up - traffic.up_bits),
-        recent=recent,
-    )
+    new = 1 - math.exp(-took_s / AVERAGE_S)
+
+    def average(before: float, counted: int) -> float:
+        return before + new * (counted / took_s - before)
+
+    up_packets = average(traffic.up_packets, left)
     if came:
-        heard = 1 if traffic.unheard >= MUTE else min(traffic.heard + 1, TALKING)
-        return replace(traffic, heard=heard, unheard=0, sent=0)
-    unheard = traffic.unheard + 1
-    return replace(traffic, unheard=unheard, sent=traffic.sent + left)
+        broken = took_s > LATE_S or traffic.unheard >= MUTE
+        heard, unheard, sent = 1 if broken else min(traffic.heard + 1, TALKING), 0, 0
+    else:
+        heard, unheard, sent = traffic.heard, traffic.unheard + 1, traffic.sent + left
+    return Traffic(
+        at_s,
+        now,
+        at_s if up_packets >= BUSY_PACKETS else traffic.busy_s,
+        heard,
+        unheard,
+        sent,
+        average(traffic.down_bits, (now.rx_bytes - traffic.last.rx_bytes) * 8),
+        average(traffic.up_bits, (now.tx_bytes - traffic.last.tx_bytes) * 8),
+        average(traffic.down_packets, came),
+        up_packets,
+    )
