@@ -13,7 +13,7 @@ from nib.monitor import control
 from nib.monitor.control import BACKLOG, CLIENTS, LINE_LIMIT, Control
 from nib.monitor.events import Answer
 from nib.monitor.notify import passed_socket
-from nib.stream import Command, Notice, Snapshot
+from nib.stream import Command, Notice, Sample, Snapshot
 from test_stream import BOTH
 
 Talk = Callable[[Control, Path], Awaitable[None]]
@@ -117,6 +117,34 @@ def test_a_stream_begins_with_the_status(tmp_path: Path) -> None:
         for client in clients:
             assert (await client.line())["text"] == "hear"
             client.close()
+
+    serving(tmp_path, talk)
+
+
+def test_samples_come_together_and_in_their_order(tmp_path: Path) -> None:
+    def sample(number: int) -> Sample:
+        return Sample("cable", 4, 1, (float(number),), 0, 1.0, False)
+
+    async def talk(of: Control, path: Path) -> None:
+        client = await Client.connect(path)
+        await client.watching(of)
+        for number in range(3):
+            of.tell(2.0, sample(number))
+        # who comes now is not told what was before
+        late = await Client.connect(path)
+        late.ask('{"do": "watch"}\n')
+        assert (await late.line())["kind"] == "status"
+        assert [(await client.line())["rtts_ms"] for _ in range(3)] == [[0.0], [1.0], [2.0]]
+        of.tell(3.0, sample(3))
+        of.tell(3.0, Notice("hear", False))
+        for reader in (client, late):
+            assert (await reader.line())["rtts_ms"] == [3.0]
+            assert (await reader.line())["text"] == "hear"
+        # nothing else need happen
+        of.tell(4.0, sample(4))
+        assert (await client.line())["rtts_ms"] == [4.0]
+        client.close()
+        late.close()
 
     serving(tmp_path, talk)
 

@@ -19,6 +19,7 @@ from nib.stream import (
     Ended,
     Item,
     Request,
+    Sample,
     Snapshot,
     Told,
     request_from_json,
@@ -30,6 +31,8 @@ LINE_LIMIT = 4096  # bytes of a request
 BACKLOG = 256 * 1024  # bytes that wait for a reader, beside what the kernel keeps for it
 ASK_WITHIN_S = 10.0  # who connects and asks nothing takes another one's place
 LINGER_S = 5.0  # for a last line to a reader that is slow
+# A sample waits so long for others: to wake every reader costs more than the sample itself.
+TOGETHER_S = 0.05
 
 
 class Control:
@@ -44,6 +47,8 @@ class Control:
         self._askers: dict[int, _Client] = {}
         self._clients: set[_Client] = set()
         self._status: Status | None = None
+        self._waiting: list[str] = []
+        self._due: asyncio.TimerHandle | None = None
 
     async def serve(self, listening: socket.socket) -> None:
         """Answer until cancelled."""
@@ -62,11 +67,23 @@ class Control:
         """Pass on what happened at `at_s`, CLOCK_MONOTONIC."""
         if isinstance(item, Snapshot):
             self._status = item.status
-        watching = [client for client in self._clients if client.watches]
-        if watching:
-            line = _line(at_s, item)
-            for client in watching:
-                client.send(line)
+        if not any(client.watches for client in self._clients):
+            return
+        self._waiting.append(_line(at_s, item))
+        if not isinstance(item, Sample):
+            self.flush()
+        elif self._due is None:
+            self._due = asyncio.get_running_loop().call_later(TOGETHER_S, self.flush)
+
+    def flush(self) -> None:
+        """Nothing waits any longer."""
+        if self._due:
+            self._due.cancel()
+            self._due = None
+        lines, self._waiting = "".join(self._waiting), []
+        for client in tuple(self._clients):
+            if lines and client.watches:
+                client.send(lines)
 
     def order(self, client: "_Client", command: Command) -> None:
         """Pass an order on; it is answered when it is done."""
@@ -139,10 +156,10 @@ class _Client(asyncio.Protocol):
         """The backlog is full."""
         self.end("this reader is too slow: it missed what followed")
 
-    def send(self, line: str) -> None:
-        """Pass a line on, or keep it until there is room."""
+    def send(self, lines: str) -> None:
+        """Pass lines on, or keep them until there is room."""
         if not self._transport.is_closing():
-            self._transport.write(line.encode())
+            self._transport.write(lines.encode())
 
     def abort(self) -> None:
         """Hang up without a word."""
@@ -157,6 +174,8 @@ class _Client(asyncio.Protocol):
             else:
                 self.end("only root may order something: try sudo")
             return
+        # what waits for others to read it was before this
+        self._control.flush()
         self.send(self._control.snapshot())
         match request.do:
             case "watch":
