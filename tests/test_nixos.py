@@ -220,6 +220,7 @@ def test_builds_what_the_command_writes(nix: Nix, tmp_path: Path) -> None:
         "nib-monitor",
         "nib-notify",
         "nib-history",
+        "nib-metrics",
         "systemd-sysusers",
         "systemd-networkd-wait-online",
     }

@@ -98,6 +98,14 @@ def test_the_looks_become_seldom_and_say_the_same() -> None:
     assert not lived("-" * round(IDLE_S / REST_S) + "=", 20, REST_S).idle
 
 
+def test_a_conversation_that_ended_is_none_however_seldom_it_is_looked_at() -> None:
+    of, now = lived("=======", 1), Counters(7000, 7, 7000, 7)
+    for left in (0, 0, 0, 4):
+        now = Counters(now.rx_bytes, now.rx_packets, now.tx_bytes, now.tx_packets + left)
+        of = traffic.observe(of, now, of.at_s + REST_S)
+    assert not of.mute
+
+
 def test_a_device_that_is_made_anew_begins_anew() -> None:
     of = lived("=======")
     anew = traffic.observe(of, Counters(0, 0, 0, 0), of.at_s + TICK_S)

@@ -5,7 +5,6 @@ The monitor is only asked, as anybody of its group may ask it: it does not know 
 
 import argparse
 import contextlib
-import os
 import socket
 import sys
 from http import HTTPStatus
@@ -16,11 +15,9 @@ from nib import __version__, host
 from nib.host import Refused
 from nib.live import read_metrics
 from nib.metrics import AWAY
+from nib.monitor.notify import passed_socket
 
 PROGRAM = "nib-metrics"
-
-FIRST_FD = 3
-"""Where systemd puts the first socket: SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 IDLE_S = 600.0
 """Who scrapes more seldom than this starts the program each time."""
@@ -43,12 +40,13 @@ def _run() -> int:
     )
     parser.add_argument("--version", action="version", version=f"nib {__version__}")
     parser.parse_args()
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+    listening = passed_socket()
+    if listening is None:
         raise Refused(
             "there is no socket: systemd starts this program when somebody asks\n"
             "  `metrics: {}` in balance.yaml makes nib-metrics.socket; nib metrics prints the same"
         )
-    with Exporter(socket.socket(fileno=FIRST_FD), IDLE_S) as exporter:
+    with Exporter(listening, IDLE_S) as exporter:
         while not exporter.idle:
             exporter.handle_request()
     return host.FINE

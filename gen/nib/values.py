@@ -142,12 +142,10 @@ def listener(text: str) -> str:
     systemd.socket(5), ListenStream=.
     """
     own, port = endpoint(text)
+    shape = f"[{own}]" if own.version == 6 else f"{own}"
     if port is None:
-        raise Wrong(
-            f"{shown(text)} has no port",
-            f"write '{'[' if own.version == 6 else ''}{own}{']' if own.version == 6 else ''}:9464'",
-        )
-    return f"[{own}]:{port}" if own.version == 6 else f"{own}:{port}"
+        raise Wrong(f"{shown(text)} has no port", f"write '{shape}:9464'")
+    return f"{shape}:{port}"
 
 
 def interface(text: str, words: tuple[str, ...]) -> Interface:

@@ -80,9 +80,11 @@ class Control:
         if self._due:
             self._due.cancel()
             self._due = None
+        if not self._waiting:
+            return
         lines, self._waiting = "".join(self._waiting), []
-        for client in tuple(self._clients):
-            if lines and client.watches:
+        for client in self._clients:
+            if client.watches:
                 client.send(lines)
 
     def order(self, client: "_Client", command: Command) -> None:

@@ -96,7 +96,9 @@ def observe(traffic: Traffic, now: Counters, at_s: float) -> Traffic:
         broken = took_s > LATE_S or traffic.unheard >= MUTE
         heard, unheard, sent = 1 if broken else min(traffic.heard + 1, TALKING), 0, 0
     else:
-        heard, unheard, sent = traffic.heard, traffic.unheard + 1, traffic.sent + left
+        # a look that comes late saw several ticks
+        silent = traffic.unheard + max(1, round(took_s / TICK_S))
+        heard, unheard, sent = traffic.heard, silent, traffic.sent + left
     return Traffic(
         at_s,
         now,

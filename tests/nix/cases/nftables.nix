@@ -47,6 +47,7 @@
           ];
         }
       ];
+      metrics = { };
       sets.cameras = [ "192.168.10.64/28" ];
       sets.office.file = "${./office.txt}";
       rules = [
