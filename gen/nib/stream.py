@@ -107,6 +107,7 @@ KINDS: dict[str, type[Item]] = {
     "status": Snapshot,
     "ended": Ended,
 }
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _NAMES = {kind: name for name, kind in KINDS.items()}
 
 
@@ -127,7 +128,7 @@ def to_json(told: Told) -> str:
         "at_s": round(told.at_s, 6),
         "time_s": round(told.time_s, 6),
     }
-    return json.dumps(head | asdict(told.item), separators=(",", ":")) + "\n"
+    return _compact(head | codec.encode(told.item)) + "\n"
 
 
 def from_json(line: str) -> Told:

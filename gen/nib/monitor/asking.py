@@ -194,13 +194,15 @@ def hear(
         return asking, ()
     rtt_s = at_s - of.asked_s
     slowest_s = max(rtt_s, (asking.slowest_s or 0.0) * (1 - FORGET))
-    asking = replace(asking, slowest_s=slowest_s)
     if wrong is not None:
-        return _refused(asking, of, target, wrong), ()
+        return _refused(replace(asking, slowest_s=slowest_s), of, target, wrong), ()
     heard = replace(of, rtts_ms={**of.rtts_ms, target: rtt_s * 1000})
+    rest = tuple(one for one in asking.rounds if one is not of)
+    whole = len(heard.rtts_ms) == len(of.targets)
     before = silent(asking)
     misses = {**asking.misses, target: 0} if asking.misses.get(target) else asking.misses
-    asking = replace(asking, rounds=_instead(asking, of, heard), misses=misses)
+    rounds = rest if whole else _instead(asking, of, heard)
+    asking = replace(asking, slowest_s=slowest_s, rounds=rounds, misses=misses)
     acts = _silenced(before, asking, at_s)
     if asking.burst:
         known = asking.burst.heard | {target}
@@ -215,10 +217,8 @@ def hear(
         # what was asked earlier and is still out says less than this
         asking = replace(asking, trusted_s=max(asking.trusted_s, of.asked_s))
         acts = (*acts, *_judged(asking, at_s, True, of.asked_s))
-    if len(heard.rtts_ms) == len(of.targets):
-        rest = tuple(one for one in asking.rounds if one is not heard)
+    if whole:
         acts = (*acts, *_tallied(asking, heard, at_s))
-        asking = replace(asking, rounds=rest)
     return asking, acts
 
 
@@ -265,12 +265,15 @@ def _doubtful(asking: Asking) -> Round | None:
     """The first question of calm times that nobody has answered yet, though somebody should."""
     if asking.mode != "up":
         return None
+    unanswered = [
+        one
+        for one in asking.rounds
+        if one.sample and not one.rtts_ms and one.asked_s >= asking.trusted_s
+    ]
+    if not unanswered:
+        return None
     mute = silent(asking)
-    unanswered = (one for one in asking.rounds if one.sample and not one.rtts_ms)
-    for one in unanswered:
-        if one.asked_s >= asking.trusted_s and not mute.issuperset(one.targets):
-            return one
-    return None
+    return next((one for one in unanswered if not mute.issuperset(one.targets)), None)
 
 
 def _press(asking: Asking, burst: Burst, at_s: float) -> Step:

@@ -32,7 +32,7 @@ BACKLOG = 256 * 1024  # bytes that wait for a reader, beside what the kernel kee
 ASK_WITHIN_S = 10.0  # who connects and asks nothing takes another one's place
 LINGER_S = 5.0  # for a last line to a reader that is slow
 # A sample waits so long for others: to wake every reader costs more than the sample itself.
-TOGETHER_S = 0.05
+TOGETHER_S = 1.0
 
 
 class Control:

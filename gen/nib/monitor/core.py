@@ -4,6 +4,7 @@ Level, not edge: what should be true is worked out afresh from the facts after e
 difference to what is true is asked for.  A failed effect is an event, and leads to another try.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -37,7 +38,7 @@ from nib.monitor.events import (
 from nib.monitor.health import Health, fall, measure, next_share_s, observe, share
 from nib.monitor.tally import Tally
 from nib.monitor.watching import discount, watch
-from nib.monitor.world import Key, World, obstacle, outage
+from nib.monitor.world import Key, World, obstacle, obstacles, outage
 from nib.plan import Plan
 from nib.state import counting, everything, render_state
 from nib.status import Status
@@ -108,7 +109,8 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     at_s = event.at_s
     answers = moving.forgotten(world, event)
     orders, said = admin.expire(world.orders, at_s)
-    world = replace(world, orders=orders)
+    if orders is not world.orders:
+        world = replace(world, orders=orders)
     match event:
         case Looked(_, facts):
             world = _look(world, facts, at_s)
@@ -152,11 +154,12 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     if world.facts is None:
         return world, tuple(answers)
     world = _cut(world, at_s)
-    dull = isinstance(event, Judged | Tallied) and at_s < world.wake_at
-    if dull and _states(world) == _states(before):
-        return world, ()
+    if at_s < world.due_at and _dull(before, world, event):
+        return (world, ()) if at_s < world.wake_at else _publish(world, at_s)
     world, more = _once(world, _said(before, world, event), at_s)
     world, effects = _settle(world, at_s, [*said, *more])
+    world, published = _publish(world, at_s)
+    effects = (*effects, *published)
     if (kept := admin.persistent(world.orders)) != admin.persistent(before.orders):
         answers.insert(0, Keep(kept))
     return world, (*effects, *answers)
@@ -180,26 +183,35 @@ def _asks(world: World, key: Key) -> bool:
 
 
 def _look(world: World, facts: Facts, at_s: float) -> World:
-    """New facts; and since when something stands in the way of an uplink."""
-    world = replace(
-        world,
-        facts=facts,
-        upkeep=upkeep.learn(world.plan, facts, world.upkeep),
-    )
-    obstructed = {
-        key: world.obstructed.get(key, at_s) for key in world.healths if obstacle(world, key)
-    }
-    return replace(world, obstructed=obstructed)
+    """New facts; and what stands in the way of an uplink."""
+    if facts == world.facts:
+        return world
+    memory = upkeep.learn(world.plan, facts, world.upkeep)
+    world = replace(world, facts=facts, upkeep=memory)
+    return replace(world, obstacles=obstacles(world, at_s))
 
 
 def _cut(world: World, at_s: float) -> World:
     """Who has no device or carrier, or no address for a while, is down without being asked."""
-    states = dict(world.healths)
-    for key, since_s in world.obstructed.items():
-        found = obstacle(world, key)
-        if found and (found.hard or at_s >= since_s + ADDRESS_GRACE_S):
-            states[key] = fall(states[key], at_s, world.plan.uplink(key[0]).probe)
-    return replace(world, healths=states)
+    fallen = {
+        key: fall(health, at_s, world.plan.uplink(key[0]).probe)
+        for key, found in world.obstacles.items()
+        if found.hard or at_s >= found.since_s + ADDRESS_GRACE_S
+        if (health := world.healths[key]).state != "down" or health.streak
+    }
+    return replace(world, healths={**world.healths, **fallen}) if fallen else world
+
+
+def _dull(before: World, world: World, event: Event) -> bool:
+    """Nothing has happened that anything but the measurements follows from."""
+    match event:
+        case Judged() | Tallied() | Woke():
+            same = world.healths is before.healths
+            return same or _states(world) == _states(before)
+        case Looked():
+            return world is before
+        case _:
+            return False
 
 
 def _states(world: World) -> list[object]:
@@ -267,8 +279,8 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     if look_at is not None:
         waits.append(look_at)
     waits += [
-        since_s + ADDRESS_GRACE_S
-        for key, since_s in world.obstructed.items()
+        found.since_s + ADDRESS_GRACE_S
+        for key, found in world.obstacles.items()
         if world.healths[key].state != "down"
     ]
 
@@ -276,14 +288,19 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
     effects += disputes.news(contested, reports.contested(world))
     world, inquiries, again = ladder.inquire(world, at_s)
     waits += again
-    status = reports.status(world, at_s)
-    if reports.news(world.published, status, PUBLISH_S):
-        effects.append(Publish(status, reports.line(status)))
-    else:
-        status = world.published or status
-    waits.append(status.at_s + PUBLISH_S)
-    world = replace(world, published=status, wake_at=min(waits))
+    world = replace(world, due_at=min(waits, default=math.inf))
     return world, (*effects, *inquiries)
+
+
+def _publish(world: World, at_s: float) -> tuple[World, tuple[Effect, ...]]:
+    """What people and programs see of it, if it is worth writing."""
+    status = reports.status(world, at_s)
+    news = reports.news(world.published, status, PUBLISH_S)
+    if world.published and not news:
+        status = world.published
+    wake_at = min(world.due_at, status.at_s + PUBLISH_S)
+    effects = (Publish(status, reports.line(status)),) if news else ()
+    return replace(world, published=status, wake_at=wake_at), effects
 
 
 def _flip(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:

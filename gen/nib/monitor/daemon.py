@@ -293,7 +293,9 @@ class Daemon:
                             idle=of.idle and uplink.budget_bytes is not None,
                         )
                 lively = any(of.lively for of in known.values())
-                await asyncio.sleep(traffic.TICK_S if lively else traffic.REST_S)
+                tick_s = traffic.TICK_S if lively else traffic.REST_S
+                # by the clock, as the probers: who has something to do at once wakes once
+                await asyncio.sleep(tick_s - loop.time() % tick_s)
 
     async def _patrol(self) -> None:
         while True:

@@ -78,7 +78,6 @@ class Prober:
 
     def _next(self, step: asking.Step) -> None:
         """Do what was decided, and come back when there is more to do."""
-        due_s = self._state.due_s
         self._state, acts = step
         for act in acts:
             match act:
@@ -90,11 +89,12 @@ class Prober:
                     self._emit(act)
         if self._state.burst is None:
             self._arrivals.close()
-        if self._timer and due_s != self._state.due_s:
+        due_s = self._state.due_s
+        if self._timer and self._timer.when() != due_s:
             self._timer.cancel()
             self._timer = None
         if self._timer is None and self._state.mode != "off" and not self._failed.done():
-            self._timer = self._loop.call_at(self._state.due_s, self._turn)
+            self._timer = self._loop.call_at(due_s, self._turn)
 
     def _ask(self, number: int, targets: tuple[Target, ...]) -> None:
         try:

@@ -253,9 +253,9 @@ def _shown(world: World, key: Key) -> tuple[Shown, float]:
     health = world.healths[key]
     found = obstacle(world, key)
     if found and found.absent:
-        return "absent", world.obstructed.get(key, health.since_s)
-    if health.state != "down" and key in world.obstructed:
-        return "down", world.obstructed[key]
+        return "absent", found.since_s
+    if found and health.state != "down":
+        return "down", found.since_s
     return health.state, health.since_s
 
 

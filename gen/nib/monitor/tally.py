@@ -25,8 +25,8 @@ class Tally:
     @property
     def loss(self) -> float | None:
         """Questions without an answer, 0..1; None before the first sample."""
-        asked = sum(asked for asked, _ in self.rounds)
-        heard = sum(len(rtts) for _, rtts in self.rounds)
+        asked = sum([asked for asked, _ in self.rounds])
+        heard = sum([len(rtts) for _, rtts in self.rounds])
         return (asked - heard) / asked if asked else None
 
     @property

@@ -1,7 +1,7 @@
 """What the monitor knows, and what the facts alone say about an uplink."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nib.families import Family
 from nib.monitor import disputes
@@ -33,12 +33,13 @@ class World:
     when.  That, `hours` and `easing` (who takes less for now) is what should be loaded, `sent` what
     nft was last told, with the delegated networks and the uplinks that are down by order, and
     `announced` what the lans were.  `loads`: how often the
-    whole table was loaded of late.  `obstructed` says since when something stands in
-    the way of an uplink, `complaints` when the journal heard one, `watched` how the probers were
-    told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that do not
-    answer on an uplink where others do; `discounted`: those that answer on none.  `inquired`: when
-    a line that is down was looked at last, `found`: what that said.  `wake_at` is when there is
-    something to do by itself.  `drills`: until when an uplink is cut off on purpose.
+    whole table was loaded of late.  `obstacles` are what stands in the way of uplinks,
+    `complaints` when the journal heard one, `watched` how the probers were told to ask.
+    `refusals` are those of the last verdict.  `silent`: the targets that do not answer on an
+    uplink where others do; `discounted`: those that answer on none.  `inquired`: when a line that
+    is down was looked at last, `found`: what that said.  `drills`: until when an uplink is cut off
+    on purpose.  `due_at` is when there is something to do by itself, `wake_at` the same with what
+    is to be published.
     """
 
     plan: Plan
@@ -54,7 +55,7 @@ class World:
     loads: Dispute = disputes.NONE
     retry_at: float = 0.0
     facts: Facts | None = None
-    obstructed: Mapping[Key, float] = field(default_factory=dict)
+    obstacles: Mapping[Key, "Obstacle"] = field(default_factory=dict)
     tallies: Mapping[Key, Tally] = field(default_factory=dict)
     watched: Mapping[Key, Watch] = field(default_factory=dict)
     refusals: Mapping[Key, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -67,6 +68,7 @@ class World:
     complaints: Mapping[str, float] = field(default_factory=dict)
     drills: Mapping[str, float] = field(default_factory=dict)
     published: Status | None = None
+    due_at: float = 0.0
     wake_at: float = 0.0
 
 
@@ -74,12 +76,14 @@ class World:
 class Obstacle:
     """What keeps an uplink from carrying anything, whatever probes say.  Hard: the link is gone.
 
-    Absent: the provider does not give the family, and nobody asked for it.
+    Absent: the provider does not give the family, and nobody asked for it.  `since_s` is when
+    the first thing came in the way.
     """
 
     reason: str
     hard: bool
     absent: bool = False
+    since_s: float = 0.0
 
 
 def device_of(world: World, key: Key) -> Device | None:
@@ -90,7 +94,22 @@ def device_of(world: World, key: Key) -> Device | None:
 
 
 def obstacle(world: World, key: Key) -> Obstacle | None:
-    """The first rung of the ladder device, carrier, address, gateway that is missing."""
+    """What stands in the way of one family of an uplink, if anything does."""
+    return world.obstacles.get(key)
+
+
+def obstacles(world: World, at_s: float) -> Mapping[Key, Obstacle]:
+    """What stands in the way by the facts of now."""
+    found = {key: one for key in world.healths if (one := _missing(world, key))}
+    known = world.obstacles
+    return {
+        key: replace(one, since_s=known[key].since_s if key in known else at_s)
+        for key, one in found.items()
+    }
+
+
+def _missing(world: World, key: Key) -> Obstacle | None:
+    """The first rung of the ladder device, carrier, address, gateway that is not there."""
     uplink = world.plan.uplink(key[0])
     device = device_of(world, key)
     if device is None:

@@ -94,17 +94,16 @@ class Kept:
             self._socket = None
 
     def _hear(self, opened: socket.socket) -> None:
-        """Take every answer that is there."""
-        while self._socket is opened:
-            try:
-                packet, source = opened.recvfrom(ANSWER_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.close()
-                return
-            with contextlib.suppress(IndexError):  # too short for what it says it is
-                self._heard(packet, source)
+        """Take one answer: where there are more the loop comes back."""
+        try:
+            packet, source = opened.recvfrom(ANSWER_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        with contextlib.suppress(IndexError):  # too short for what it says it is
+            self._heard(packet, source)
 
 
 def _index(opened: socket.socket, device: str) -> int:
