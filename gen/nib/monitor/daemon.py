@@ -253,10 +253,11 @@ class Daemon:
     def _touched(self) -> None:
         self._events.put_nowait(TableTouched(asyncio.get_running_loop().time()))
 
-    async def _look(self) -> None:
+    async def _look(self) -> Facts:
         async with self._turn:
             facts = await self._facts()
         self._events.put_nowait(Looked(asyncio.get_running_loop().time(), facts))
+        return facts
 
     async def _facts(self) -> Facts:
         """What the kernel has.  A look that was disturbed is taken again, a few times."""

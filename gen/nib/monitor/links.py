@@ -8,7 +8,7 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nib.families import Family
@@ -84,17 +84,9 @@ async def _look(kernel: Kernel, plan: Plan) -> Facts:
     for family in plan.families:
         for table in tables:
             defaults += [
-                Default(
-                    family=family,
-                    table=table,
-                    device=device_of[way.ifindex],
-                    gateway=way.gateway,
-                    metric=route.metric,
-                    ours=route.protocol == PROTOCOL,
-                )
+                default
                 async for route in rtnetlink.routes(kernel, family, table, 0)
-                for way in route.ways
-                if way.ifindex in device_of
+                for default in _defaults(route, device_of)
             ]
         async for route in rtnetlink.routes(kernel, family, plan.balance_table, 0):
             # the kernel's order: the first is what it would use
@@ -112,6 +104,22 @@ async def _look(kernel: Kernel, plan: Plan) -> Facts:
             for network in _networks(route, device_of)
         ]
     return Facts(devices, tuple(defaults), tuple(balance.items()), tuple(rules), tuple(networks))
+
+
+def _defaults(route: Route, device_of: Mapping[int, str]) -> list[Default]:
+    """A default route, for each device of nib's that it leads by."""
+    return [
+        Default(
+            family=route.family,
+            table=Table(route.table),
+            device=device_of[way.ifindex],
+            gateway=way.gateway,
+            metric=route.metric,
+            ours=route.protocol == PROTOCOL,
+        )
+        for way in route.ways
+        if way.ifindex in device_of
+    ]
 
 
 def _usable(entry: Address) -> bool:
@@ -178,25 +186,34 @@ def _table(number: int) -> Table | Literal["main"]:
     return "main" if number == MAIN else Table(number)
 
 
-async def watch(plan: Plan, changed: Callable[[], Awaitable[None]]) -> None:
-    """Call `changed` soon after anything of ours may have changed, for ever.
+@dataclass(slots=True)
+class _News:
+    """Something may have changed; `seen` is what the last look saw, if nothing has since."""
+
+    stir: asyncio.Event
+    seen: Facts | None = None
+
+
+async def watch(plan: Plan, look: Callable[[], Awaitable[Facts]]) -> None:
+    """Call `look` soon after anything of ours may have changed, for ever.
 
     Events in quick succession lead to one call, but no later than `DEADLINE_S` after the first.
+    What a provider announces again and again, and was there at the last look, is no change.
     Raises OSError if the kernel's events cannot be had.
     """
-    stir = asyncio.Event()
+    news = _News(asyncio.Event())
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_debounced(stir, changed))
+        tasks.create_task(_debounced(news, look))
         while True:
             try:
-                await _listen(plan, stir)
+                await _listen(plan, news)
             except OSError as error:
                 # Too many events at once: some are lost, and the socket is of no more use.
                 if error.errno != errno.ENOBUFS:
                     raise
 
 
-async def _listen(plan: Plan, stir: asyncio.Event) -> None:
+async def _listen(plan: Plan, news: _News) -> None:
     groups = LINKS
     for family in plan.families:
         groups |= ADDRESSES[family] | ROUTES[family] | RULES[family]
@@ -206,15 +223,17 @@ async def _listen(plan: Plan, stir: asyncio.Event) -> None:
             links = [link async for link in rtnetlink.links(kernel)]
         indexes = {link.ifindex for link in links if link.name in plan.devices}
         # nobody listened until now
-        stir.set()
+        news.stir.set()
         while True:
             packet = await loop.sock_recv(listening, MOST_BYTES)
-            if any(_ours(message, plan, indexes) for message in messages(packet)):
-                stir.set()
+            for message in messages(packet):
+                if _ours(message, plan, indexes) and not _known(message, plan, news.seen):
+                    news.seen = None
+                    news.stir.set()
 
 
-async def _debounced(stir: asyncio.Event, changed: Callable[[], Awaitable[None]]) -> None:
-    loop = asyncio.get_running_loop()
+async def _debounced(news: _News, look: Callable[[], Awaitable[Facts]]) -> None:
+    loop, stir = asyncio.get_running_loop(), news.stir
     while True:
         await stir.wait()
         deadline = loop.time() + DEADLINE_S
@@ -222,7 +241,9 @@ async def _debounced(stir: asyncio.Event, changed: Callable[[], Awaitable[None]]
             stir.clear()
             await asyncio.sleep(DEBOUNCE_S)
         stir.clear()
-        await changed()
+        facts = await look()
+        if not stir.is_set():
+            news.seen = facts
 
 
 def _ours(message: Message, plan: Plan, indexes: set[int]) -> bool:
@@ -248,5 +269,24 @@ def _ours(message: Message, plan: Plan, indexes: set[int]) -> bool:
             )
         case rtnetlink.RTM_NEWRULE | rtnetlink.RTM_DELRULE:
             return True
+        case _:
+            return False
+
+
+def _known(message: Message, plan: Plan, seen: Facts | None) -> bool:
+    """Does it only say once more what is `seen`?  Announcements renew an address and a route."""
+    if seen is None:
+        return False
+    match message.kind:
+        case rtnetlink.RTM_NEWADDR:
+            entry = rtnetlink.address(message)
+            held = [device.addresses for device in seen.devices if device.index == entry.ifindex]
+            there = any((entry.family, entry.address) in addresses for addresses in held)
+            return bool(held) and there == _usable(entry)
+        case rtnetlink.RTM_NEWROUTE if rtnetlink.destination_length(message) == 0:
+            route = rtnetlink.route(message)
+            defaults = _defaults(route, {device.index: device.name for device in seen.devices})
+            whole = len(defaults) == len(route.ways) and route.table != plan.balance_table
+            return whole and all(default in seen.defaults for default in defaults)
         case _:
             return False
