@@ -19,7 +19,7 @@ Name=wan1
 [Network]
 Description=of the image
 DHCP=yes
-Address=10.77.0.1/32
+Address=100.64.1.77/32
 """,
     f"{NETWORK}/20-office.network": """\
 [Match]
@@ -79,7 +79,7 @@ def test_nib_adds_to_files_of_the_users(routers: Routers) -> None:
     lab.start()
     client = lab.lans[0]
     works(lab)
-    assert "10.77.0.1/32" in lab.router.run("ip address show dev wan1")
+    assert "100.64.1.77/32" in lab.router.run("ip address show dev wan1")
     assert client.lease()["router"] == "192.168.10.1"
     eventually(lambda: client.announced().startswith("fd00:10:"), 20)
     known = lab.listing()
@@ -108,4 +108,4 @@ def test_nib_adds_to_files_of_the_users(routers: Routers) -> None:
     lab.router.run("nib apply --yes")
     works(lab)
     assert lab.router.run(f"ls -d {NETWORK}/*.d || true") == ""
-    assert "10.77.0.1" not in lab.router.run("ip address show dev wan1")
+    assert "100.64.1.77" not in lab.router.run("ip address show dev wan1")
