@@ -165,9 +165,10 @@ def watch(asking: Asking, mode: Mode, quorum: int, at_s: float) -> Asking:
 
 def turn(asking: Asking, at_s: float) -> Step:
     """Time has passed: ask what is due, and judge what stayed silent."""
-    if at_s < asking.due_s or asking.mode == "off":
+    due_s = asking.due_s
+    if at_s < due_s or asking.mode == "off":
         return asking, ()
-    if at_s > asking.due_s + HELD_UP_S:
+    if at_s > due_s + HELD_UP_S:
         burst = replace(asking.burst, next_s=at_s, rounds=0) if asking.burst else None
         next_s = _next_turn(asking, at_s)
         asking = replace(asking, rounds=(), burst=burst, next_s=next_s, trusted_s=at_s)

@@ -79,6 +79,7 @@ async def _look(kernel: Kernel, plan: Plan) -> Facts:
     tables = {MAIN, *(uplink.table for uplink in plan.uplinks)}
     defaults: list[Default] = []
     balance: dict[Family, tuple[NextHop, ...]] = {}
+    planned = _alike(plan.rules)
     rules: list[PresentRule] = []
     networks: list[LanNetwork] = []
     for family in plan.families:
@@ -91,7 +92,6 @@ async def _look(kernel: Kernel, plan: Plan) -> Facts:
         async for route in rtnetlink.routes(kernel, family, plan.balance_table, 0):
             # the kernel's order: the first is what it would use
             balance.setdefault(family, _hops(route, device_of))
-        planned = _by_place(plan.rules)
         rules += [
             rule
             async for entry in rtnetlink.rules(kernel, family)
@@ -141,18 +141,16 @@ def _hops(route: Route, device_of: Mapping[int, str]) -> tuple[NextHop, ...]:
     )
 
 
-Place = tuple[Family, Priority]
-
-
-def _by_place(rules: Iterable[Rule]) -> dict[Place, list[Rule]]:
-    found: dict[Place, list[Rule]] = {}
+def _alike(rules: Iterable[Rule]) -> dict[Rule, list[Rule]]:
+    """The rules of a plan by what the kernel knows of them."""
+    found: dict[Rule, list[Rule]] = {}
     for rule in rules:
-        found.setdefault((rule.family, rule.priority), []).append(rule)
+        found.setdefault(replace(rule, device="", origin=""), []).append(rule)
     return found
 
 
 def _known_rule(
-    entry: RuleEntry, plan: Plan, planned: Mapping[Place, list[Rule]]
+    entry: RuleEntry, plan: Plan, planned: Mapping[Rule, list[Rule]]
 ) -> list[PresentRule]:
     """The rule that the kernel's `entry` is: of the plan, from an uplink's address, a monitor's."""
     if entry.action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
@@ -174,12 +172,11 @@ def _known_rule(
         mask=entry.mask or None,
     )
     ours = entry.protocol == PROTOCOL
-    alike = planned.get((found.family, found.priority), ())
-    known = [rule for rule in alike if replace(rule, device="", origin="") == found]
     kept = ours or (
         found.source and found.priority in {uplink.address_priority for uplink in plan.uplinks}
     )
-    return [PresentRule(rule, ours) for rule in known or ([found] if kept else [])]
+    known = planned.get(found, [found] if kept else [])
+    return [PresentRule(rule, ours) for rule in known]
 
 
 def _table(number: int) -> Table | Literal["main"]:
