@@ -316,7 +316,8 @@ def _publish(world: World, at_s: float) -> tuple[World, tuple[Effect, ...]]:
 def _flip(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:
     """The nft table: who takes new flows, and who keeps those that he has."""
     effects: list[Effect] = []
-    before = world.running
+    # the one before may have died after its flip: whoever is dead is asked for once more
+    before = world.running if world.sent else everything(world.plan)
     down = admin.down(world.orders)
     live = carrying.settled(world.plan, carrying.usable(world), carrying.without(world.live, down))
     world = replace(world, live=live, running=carrying.running(world, live))
