@@ -207,7 +207,13 @@ def test_a_lease_that_changes_address_and_gateway(routers: Routers, by: str) -> 
     assert re.findall(r"from (100\.\S+)", lab.router.run("ip rule")) == ["100.64.77.100"]
 
 
-@pytest.mark.parametrize("rules", ["", "rules: [{match: {protocol: udp}, use: dsl}]\n"])
+BLOCKING = """\
+policies: {held: {tiers: [[dsl]], when_down: block}}
+rules: [{match: {protocol: udp}, use: held}]
+"""
+
+
+@pytest.mark.parametrize("rules", ["", BLOCKING], ids=["", "all UDP by another"])
 def test_a_lease_is_renewed_while_its_line_is_dead(routers: Routers, rules: str) -> None:
     """It is asked for at the address that gave it, which only that line leads to."""
     lab = routers(EVEN + FAST + rules)
