@@ -1,13 +1,16 @@
 """Orders of the operator: what is kept, what is refused, what people read of it."""
 
+import os
 from argparse import ArgumentTypeError
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import samples
 from nib import orders
 from nib.monitor import admin
+from nib.monitor.effects import keep, orders_file
 from nib.state import render_state
 from nib.status import Admin, from_json, to_json
 from nib.status_report import is_down, status_report
@@ -28,6 +31,26 @@ def test_what_outlives_a_reboot_has_the_time_of_the_wall_clock() -> None:
 def test_nothing_kept(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         admin.from_json(text, 0.0)
+
+
+def test_an_order_is_on_the_disk_before_it_takes_the_place_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut in between would leave an empty file, and forget every order."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    keep("old\n")
+    synced, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        written = Path(f"/proc/self/fd/{descriptor}").resolve()
+        text = written.read_text() if written.is_file() else "the folder"
+        synced.append((text, orders_file().read_text()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    keep("new\n")
+    assert synced == [("new\n", "old\n"), ("the folder", "new\n")]
+    assert [path.name for path in tmp_path.iterdir()] == ["orders.json"]
 
 
 def test_an_uplink_that_is_gone_has_no_order() -> None:

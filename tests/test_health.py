@@ -211,7 +211,7 @@ def test_a_new_uplink_is_no_canary() -> None:
 def tally(lost: int, of: int = WINDOW, rtt_ms: float = 20.0) -> Tally:
     made = Tally()
     for number in range(of):
-        made = made.add(1, () if number < lost else (rtt_ms,))
+        made = made.add((("192.0.2.1", None if number < lost else rtt_ms),))
     return made
 
 
@@ -257,7 +257,7 @@ def test_jitter() -> None:
     asked = limited(jitter=Limits(30, 10))
     made = Tally()
     for number in range(RECENT):
-        made = made.add(1, (20.0 + 50 * (number % 2),))
+        made = made.add((("192.0.2.1", 20.0 + 50 * (number % 2)),))
     assert measure(Health("up", 0.0), made, 1.0, asked).poor == ("jitter",)
 
 

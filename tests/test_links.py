@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import samples
@@ -349,6 +350,31 @@ async def test_many_changes_are_one_call_and_then_another() -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+@alone
+async def test_changes_without_an_end_are_looked_at_all_the_same() -> None:
+    """Somebody's loop, or a routing daemon that learns: whoever waits for calm waits for ever."""
+    sh(DEVICES)
+    looks: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def look() -> None:
+        looks.append(loop.time())
+
+    task = asyncio.create_task(watch(PLAN, look))
+    storm = await asyncio.create_subprocess_shell(
+        "yes 'address add 192.0.2.9/24 dev wan1\naddress delete 192.0.2.9/24 dev wan1'"
+        " | timeout 2 ip -batch -"
+    )
+    await storm.wait()
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    gaps = [after - before for before, after in pairwise(looks)]
+    # not once for each of the hundreds, and none of them waits for long
+    assert 5 < len(looks) < 60
+    assert max(gaps) < 1
 
 
 @alone

@@ -90,10 +90,11 @@ def recorded(of: Probe, dead: list[tuple[float, float]], seed: int) -> tuple[Lin
 
     line = Line(rtt, of)
     line.until(300)
-    heard = [
-        Round(BEGIN_S + one.asked_s, "cable", 4, one.asked, one.rtts_ms, one.burst)
-        for one in line.tallied
-    ]
+    heard = []
+    for one in line.tallied:
+        rtts_ms = tuple(rtt for _, rtt in one.answers if rtt is not None)
+        at_s, asked = BEGIN_S + one.asked_s, len(one.answers)
+        heard.append(Round(at_s, "cable", 4, asked, rtts_ms, one.burst))
     return line, heard
 
 

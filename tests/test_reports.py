@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import samples
+from line import TARGETS
 from nib.monitor import core, reports
 from nib.monitor.events import (
     AddDefault,
@@ -145,8 +146,8 @@ def test_what_is_lost_is_said_with_its_limits() -> None:
     of = Play(samples.plan("probe: {loss: {down: 20%, up: 10%}}\n" + samples.TWO))
     of.act("1 cable .\n1 dsl .")
     for number in range(40):
-        heard = () if number % 3 == 0 else (20.0,)
-        of.step(Tallied(2 + number / 2, "cable", 4, 1, heard, 2.0))
+        heard = ((TARGETS[0], None if number % 3 == 0 else 20.0),)
+        of.step(Tallied(2 + number / 2, "cable", 4, heard, 2.0))
     (family,) = reports.status(of.world, 30.0).uplinks[0].families
     assert (family.health, family.reason) == (
         "down",
@@ -159,7 +160,7 @@ def test_what_a_full_line_loses_does_not_take_it_down() -> None:
     of = Play(samples.plan("probe: {loss: {down: 20%, up: 10%}}\n" + samples.TWO))
     of.act("1 cable .\n1 dsl .")
     for number in range(40):
-        of.step(Tallied(2 + number / 2, "cable", 4, 1, (), 2.0, full=True))
+        of.step(Tallied(2 + number / 2, "cable", 4, ((TARGETS[0], None),), 2.0, full=True))
     (family,) = reports.status(of.world, 30.0).uplinks[0].families
     assert (family.health, family.loss) == ("up", None)
 
@@ -250,7 +251,8 @@ def test_measurements_and_streaks_are_no_news() -> None:
     of = Play(samples.plan(TEXT))
     of.act("1 cable .")
     old = reports.status(of.world, 1.0)
-    measured, _ = core.step(of.world, Tallied(1.1, "cable", 4, 3, (20.0, 30.0), 1.0))
+    answers = tuple(zip(TARGETS, (20.0, 30.0, None), strict=True))
+    measured, _ = core.step(of.world, Tallied(1.1, "cable", 4, answers, 1.0))
     of.act("1.2 cable .")
     assert not reports.news(old, reports.status(measured, 1.1), 2.0)
     assert not reports.news(old, reports.status(of.world, 1.2), 2.0)
@@ -264,22 +266,25 @@ def test_no_round_no_number() -> None:
 
 
 def test_loss_and_median() -> None:
-    tally = Tally().add(3, (10.0, 30.0)).add(3, (20.0,)).add(3, ())
+    tally = Tally()
+    for rtts_ms in ((10.0, 30.0, None), (20.0, None, None), (None, None, None)):
+        tally = tally.add(tuple(zip(TARGETS, rtts_ms, strict=True)))
     assert tally.loss == pytest.approx(6 / 9)
     assert tally.rtt_ms == 20.0
 
 
 def test_loss_remembers_longer_than_rtt() -> None:
-    tally = Tally().add(1, (500.0,))
+    (target, *_) = TARGETS
+    tally = Tally().add(((target, 500.0),))
     for _ in range(10):
-        tally = tally.add(1, (10.0,))
+        tally = tally.add(((target, 10.0),))
     assert tally.rtt_ms == 10.0
     for _ in range(89):
-        tally = tally.add(1, ())
+        tally = tally.add(((target, None),))
     assert tally.loss == pytest.approx(0.89)
     assert tally.rtt_ms is None
     for _ in range(11):
-        tally = tally.add(1, ())
+        tally = tally.add(((target, None),))
     assert tally.loss == 1.0
     assert len(tally.rounds) == 100
 

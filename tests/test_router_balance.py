@@ -106,6 +106,27 @@ def test_answers_to_inbound_connections_leave_by_the_uplink_they_came_in_by(
         lab.inet.run(f"ping -c 3 -i 0.1 -W 1 {isp.router_address}")
 
 
+def test_a_strict_reverse_path_check_of_others_drops_nothing(routers: Routers) -> None:
+    """Hardening guides write it for all devices; answers come in by every line."""
+    strict = "net.ipv4.conf.all.rp_filter = 1\nnet.ipv4.conf.default.rp_filter = 1\n"
+    lab = routers(
+        HOME.replace(", weight: 3", "")
+        + FAST
+        + "firewall: {allow: [{protocol: tcp, port: 5000}]}\n",
+        files={"/etc/sysctl.d/99-strict.conf": strict},
+    )
+    lab.start()
+    assert lab.router.run("sysctl -n net.ipv4.conf.all.rp_filter") == "1\n"
+    shares = lab.by_isp(connections(lab.lans[0], 200))
+    assert set(shares) == {"isp1", "isp2"} and shares.total() == 200
+    shares = lab.by_isp(connections(lab.router, 100, "udp"))
+    assert set(shares) == {"isp1", "isp2"} and shares.total() == 100
+    with server(lab.router, tcp=[5000]):
+        for isp in lab.isps:
+            seen = connections(lab.inet, 40, dst=isp.router_address, port=5000)
+            assert seen == {lab.inet.address: 40}
+
+
 def test_a_single_host_without_lans_balances_its_own(routers: Routers) -> None:
     lab = routers(HOME.partition("lans:")[0] + FAST)
     lab.start()

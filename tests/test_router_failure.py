@@ -207,6 +207,28 @@ def test_a_lease_that_changes_address_and_gateway(routers: Routers, by: str) -> 
     assert re.findall(r"from (100\.\S+)", lab.router.run("ip rule")) == ["100.64.77.100"]
 
 
+BLOCKING = """\
+policies: {held: {tiers: [[dsl]], when_down: block}}
+rules: [{match: {protocol: udp}, use: held}]
+"""
+
+
+@pytest.mark.parametrize("rules", ["", BLOCKING], ids=["", "all UDP by another"])
+def test_a_lease_is_renewed_while_its_line_is_dead(routers: Routers, rules: str) -> None:
+    """It is asked for at the address that gave it, which only that line leads to."""
+    lab = routers(EVEN + FAST + rules)
+    lab.start()
+    line = lab.isps[0]
+    line.fail()
+    lab.until(cable="down")
+    given = line.dhcp_log().count("DHCPACK")
+    lab.router.run("networkctl renew wan1")
+    eventually(lambda: line.dhcp_log().count("DHCPACK") > given, 4)
+    assert lab.status()["cable"]["address"] == line.router_address
+    line.restore()
+    lab.until(cable="up")
+
+
 def test_a_device_appears_late_and_is_renamed_away_and_back(routers: Routers) -> None:
     lab = routers(EVEN + FAST, (Isp(late=True), Isp("static")))
     lab.start(cable="down", dsl="up")

@@ -370,3 +370,16 @@ def test_no_segment_is_larger_than_the_line_takes(routers: Routers) -> None:
             inward = flow(inet, dst=to, port=443)
             assert (segment(home, 443), segment(inet, 443)) == ({size}, {size})
             inward.stop()
+
+
+def test_the_routers_own_segments_fit_the_line_that_a_rule_chose(routers: Routers) -> None:
+    """The kernel says how large they may be before a rule leads them to a smaller line."""
+    rule = "rules: [{match: {protocol: tcp, dport: 8080}, use: dsl}]\n"
+    both = DUAL_EVEN.replace("device: wan2", "device: wan2\n    mtu: 1400")
+    lab = routers(both + rule + FAST, DUAL_ISPS)
+    started(lab)
+    for to, most in ((lab.inet.address, 1360), (lab.inet.address6, 1340)):
+        sessions = [flow(lab.router, dst=to, port=8080) for _ in range(6)]
+        assert segment(lab.inet, 8080) == {most}
+        for session in sessions:
+            session.stop()

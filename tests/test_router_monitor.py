@@ -111,3 +111,21 @@ def test_the_monitor_killed_comes_back_by_itself(routers: Routers) -> None:
     lab.isps[1].fail()
     lab.until(dsl="down")
     assert lab.by_isp(connections(lab.lans[0], 100)) == {"isp1": 100}
+
+
+def test_the_monitor_that_hangs_is_started_again(routers: Routers) -> None:
+    """It still exists, and does nothing any more: nobody but systemd's watchdog can tell."""
+    lab = routers(EVEN + FAST)
+    lab.start()
+    before = lab.router.run("systemctl show -P MainPID nib-monitor.service")
+    lab.router.run("systemctl kill -s STOP nib-monitor.service")
+    lab.isps[1].fail()
+    eventually(
+        lambda: (
+            lab.router.run("systemctl show -P MainPID nib-monitor.service") not in (before, "0\n")
+        ),
+        # WatchdogSec and some time to die
+        40,
+    )
+    lab.until(dsl="down")
+    assert lab.by_isp(connections(lab.lans[0], 100)) == {"isp1": 100}

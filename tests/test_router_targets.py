@@ -1,6 +1,7 @@
 """Every way to ask: it finds out a dead line, and its return, and leaves by its own line alone."""
 
 import sys
+import time
 
 import pytest
 
@@ -157,3 +158,15 @@ def test_the_reason_says_how_far_a_dead_line_reaches(routers: Routers) -> None:
     (first, *_, last) = [line for line in said if line.startswith("cable") and "(cable4-1)" in line]
     assert first.startswith("cable is down: the link is fine, but none of ")
     assert last.startswith(f"cable: {behind}")
+
+
+def test_a_line_that_filters_pings_is_up_by_its_other_targets(routers: Routers) -> None:
+    lab = routers(two('1.1.1.1, {tcp: "203.0.113.54:9"}, {dns: 9.9.9.9, name: a.example}'))
+    lab.start()
+    isp = lab.isps[0]
+    isp.fail("meta l4proto icmp")
+    assert lab.router.attempt("ping -c 1 -W 1 -I wan1 1.1.1.1").code == 1
+    time.sleep(2)
+    assert (lab.health()["cable"], lab.status()["cable"]["outages"]) == ("up", 0)
+    isp.fail()
+    lab.until(cable="down")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import samples
+from line import TARGETS
 from nib import stream
 from nib.monitor.events import Judged, Publish, Say, Tallied, Woke
 from nib.monitor.telling import tell
@@ -110,7 +111,8 @@ def test_no_request(line: bytes, sentence: str) -> None:
 
 
 def test_a_round_of_probes_is_a_sample() -> None:
-    told = tell(BOTH, Tallied(3.0, "cable", 4, 3, (1.23456, 20.0), 2.0), ())
+    answers = tuple(zip(TARGETS, (1.23456, None, 20.0), strict=True))
+    told = tell(BOTH, Tallied(3.0, "cable", 4, answers, 2.0), ())
     assert list(told) == [Sample("cable", 4, 3, (1.235, 20.0), 1, 2.0)]
 
 

@@ -110,7 +110,7 @@ def _metrics(
     yield Metric(
         "nib_uplink_jitter_seconds",
         "gauge",
-        "How much one answer differs from the next.",
+        "How much an answer differs from the next of the same target.",
         [(labels, one.jitter_ms / 1000) for labels, one in lines if one.jitter_ms is not None],
     )
     carried = [

@@ -137,10 +137,12 @@ class _Line:
         match act:
             case Judged(at_s, _, _, ok, asked_s):
                 self._health = observe(before, ok, at_s, self._probe, asked_s)
+                if self._health.state == "up" and before.state == "down":
+                    self._tally = Tally()
                 reason = f"no answer from {min(self._probe.quorum, len(self._asking.targets))}"
                 reason += f" of {len(self._asking.targets)} targets"
-            case Tallied(at_s, _, _, asked, rtts_ms, burst=False):
-                self._tally = self._tally.add(asked, rtts_ms)
+            case Tallied(at_s, _, _, answers, burst=False):
+                self._tally = self._tally.add(answers)
                 self._health = measure(before, self._tally, at_s, self._probe)
                 reason = f"too much: {', '.join(self._health.poor)}"
             case _:

@@ -354,9 +354,9 @@ def _tallied(asking: Asking, of: Round, at_s: float) -> tuple[Act, ...]:
     asked = [target for target in of.targets if target not in silent(asking)]
     if not asked:
         return ()
-    rtts_ms = tuple(of.rtts_ms[target] for target in asked if target in of.rtts_ms)
+    answers = tuple((target, of.rtts_ms.get(target)) for target in asked)
     line, burst, full = (asking.uplink, asking.family), not of.sample, asking.full
-    return (Tallied(at_s, *line, len(asked), rtts_ms, of.asked_s, burst=burst, full=full),)
+    return (Tallied(at_s, *line, answers, of.asked_s, burst=burst, full=full),)
 
 
 def _judged(

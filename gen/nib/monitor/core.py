@@ -114,19 +114,13 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     match event:
         case Looked(_, facts):
             world = _look(world, facts, at_s)
-        case Judged(_, name, family, ok, asked_s, refusals) if _asks(world, (name, family)):
-            key, probe = (name, family), world.plan.uplink(name).probe
-            health = observe(world.healths[key], ok, at_s, probe, asked_s)
-            world = replace(
-                world,
-                healths={**world.healths, key: health},
-                refusals={**world.refusals, key: refusals},
-            )
-        case Tallied(_, name, family, asked, rtts_ms, burst=False, full=False) if _asks(
+        case Judged() if _asks(world, (event.uplink, event.family)):
+            world = _judge(world, event)
+        case Tallied(_, name, family, rtts, burst=False, full=False) if _asks(
             world, (name, family)
         ):
             key, probe = (name, family), world.plan.uplink(name).probe
-            tally = world.tallies.get(key, Tally()).add(asked, rtts_ms)
+            tally = world.tallies.get(key, Tally()).add(rtts)
             world = replace(world, tallies={**world.tallies, key: tally})
             health = measure(world.healths[key], tally, at_s, probe)
             if health != world.healths[key]:
@@ -180,6 +174,22 @@ def _obey(world: World, order: Ordered) -> tuple[World, list[Effect], list[Say]]
 def _asks(world: World, key: Key) -> bool:
     """Does what is heard say anything?  Of a line that is not there it does not."""
     return world.facts is not None and not obstacle(world, key)
+
+
+def _judge(world: World, event: Judged) -> World:
+    """A verdict; what was lost while a line was down says nothing of it when it is back."""
+    key = event.uplink, event.family
+    before, probe = world.healths[key], world.plan.uplink(event.uplink).probe
+    health = observe(before, event.ok, event.at_s, probe, event.asked_s)
+    tallies = world.tallies
+    if health.state == "up" and before.state == "down":
+        tallies = {**tallies, key: Tally()}
+    return replace(
+        world,
+        healths={**world.healths, key: health},
+        refusals={**world.refusals, key: event.refusals},
+        tallies=tallies,
+    )
 
 
 def _look(world: World, facts: Facts, at_s: float) -> World:
@@ -306,7 +316,8 @@ def _publish(world: World, at_s: float) -> tuple[World, tuple[Effect, ...]]:
 def _flip(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Effect]]:
     """The nft table: who takes new flows, and who keeps those that he has."""
     effects: list[Effect] = []
-    before = world.running
+    # the one before may have died after its flip: whoever is dead is asked for once more
+    before = world.running if world.sent else everything(world.plan)
     down = admin.down(world.orders)
     live = carrying.settled(world.plan, carrying.usable(world), carrying.without(world.live, down))
     world = replace(world, live=live, running=carrying.running(world, live))

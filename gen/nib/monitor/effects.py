@@ -126,7 +126,8 @@ class Effects:
                     self._line = line
                     notify(f"STATUS={line}")
             case Keep(orders):
-                keep(admin.to_json(orders, time.time() - time.monotonic()))
+                # a disk may take seconds, and the probes of all lines would be late
+                await asyncio.to_thread(keep, admin.to_json(orders, time.time() - time.monotonic()))
             case Say(text, warning, outage):
                 of = f" ({outage})" if outage else ""
                 log.log(logging.WARNING if warning else logging.INFO, "%s%s", text, of)
@@ -281,8 +282,19 @@ def orders_file() -> Path:
 
 
 def keep(text: str) -> None:
-    """Replace that file, and see to it that it is on the disk.  Raises OSError."""
+    """Replace that file by one that is on the disk already.  Raises OSError.
+
+    A power cut leaves the old or the new one, and never an empty one.
+    """
     file = orders_file()
-    write(file, text)
-    with file.open("rb") as written:
-        os.fsync(written.fileno())
+    temporary = file.with_name(f".{file.name}.new")
+    with temporary.open("w") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    temporary.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from nib.families import Family
 from nib.monitor.found import Found
+from nib.monitor.tally import Answers
 from nib.plan import Rule, Table
 from nib.status import Admin, Status
 from nib.stream import Command
@@ -118,7 +119,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Tallied:
-    """A round of probes is over: how many targets were asked, and the times of the answers.
+    """A round of probes is over: which targets were asked, and the times of their answers.
 
     It was asked at `asked_s`.  `burst`: out of turn, for a doubt; it is not measured by.  `full`:
     the line carried all that it can, so that these say little of it.
@@ -127,8 +128,7 @@ class Tallied:
     at_s: float
     uplink: str
     family: Family
-    asked: int
-    rtts_ms: tuple[float, ...]
+    answers: Answers
     asked_s: float
     burst: bool = False
     full: bool = False

@@ -81,14 +81,16 @@ def fall(health: Health, at_s: float, probe: Probe, missed_s: float | None = Non
 def measure(health: Health, tally: Tally, at_s: float, probe: Probe) -> Health:
     """Compare the measurements with their limits; what is between `up` and `down` changes nothing.
 
-    Too few measurements say nothing.
+    Too few measurements say nothing, and nor do those of a line that is down for its silence.
     """
+    if health.state == "down" and not health.poor:
+        return health
     if probe.loss is probe.rtt is probe.jitter is None:
         return replace(health, poor=()) if health.poor else health
     poor = tuple(
         name
         for name, limits, value in (
-            ("loss", probe.loss, None if tally.loss is None else 100 * tally.loss),
+            ("loss", probe.loss, None if tally.common_loss is None else 100 * tally.common_loss),
             ("rtt", probe.rtt, tally.rtt_ms),
             ("jitter", probe.jitter, tally.jitter_ms),
         )

@@ -74,7 +74,12 @@ def _beyond(world: World, key: Key) -> list[str]:
     """The measures that are worse than they may be."""
     probe, tally = world.plan.uplink(key[0]).probe, world.tallies.get(key, Tally())
     words = {
-        "loss": (probe.loss, 100 * (tally.loss or 0), "{:.0f}% of the questions are lost", "%"),
+        "loss": (
+            probe.loss,
+            100 * (tally.common_loss or 0),
+            "{:.0f}% of the questions are lost",
+            "%",
+        ),
         "rtt": (probe.rtt, tally.rtt_ms or 0, "answers take {:.0f} ms", " ms"),
         "jitter": (probe.jitter, tally.jitter_ms or 0, "answers differ by {:.0f} ms", " ms"),
     }

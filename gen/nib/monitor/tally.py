@@ -3,19 +3,24 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
+from nib.targets import Target
+
 WINDOW = 100  # samples that loss is reported over
 RECENT = 20  # samples that times are reported over
+
+Answers = tuple[tuple[Target, float | None], ...]
+"""Who was asked at once, and how long each answer took in ms; None: none came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What the last samples asked and heard: `(asked, RTTs of the answers in ms)`, newest last."""
+    """What the last samples asked and heard, newest last."""
 
-    rounds: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    rounds: tuple[Answers, ...] = ()
 
-    def add(self, asked: int, rtts_ms: tuple[float, ...]) -> "Tally":
+    def add(self, answers: Answers) -> "Tally":
         """One more sample; the oldest is forgotten."""
-        return Tally((*self.rounds[-(WINDOW - 1) :], (asked, rtts_ms)))
+        return Tally((*self.rounds[-(WINDOW - 1) :], answers))
 
     @property
     def tells(self) -> bool:
@@ -25,21 +30,43 @@ class Tally:
     @property
     def loss(self) -> float | None:
         """Questions without an answer, 0..1; None before the first sample."""
-        asked = sum([asked for asked, _ in self.rounds])
-        heard = sum([len(rtts) for _, rtts in self.rounds])
-        return (asked - heard) / asked if asked else None
+        rtts_ms = [rtt_ms for answers in self.rounds for _, rtt_ms in answers]
+        return rtts_ms.count(None) / len(rtts_ms) if rtts_ms else None
+
+    @property
+    def common_loss(self) -> float | None:
+        """What most of the targets lose, 0..1; None before the first sample.
+
+        What one of several loses alone is its own affair: it limits its answers.
+        """
+        losses = sorted([r.count(None) / len(r) for r in _by_target(self.rounds)])
+        return losses[(len(losses) - 1) // 2] if losses else None
 
     @property
     def rtt_ms(self) -> float | None:
         """The median answer; None if nobody answered lately."""
-        rtts = sorted(self._recent())
+        recent = self.rounds[-RECENT:]
+        rtts = sorted([rtt for answers in recent for _, rtt in answers if rtt is not None])
         return rtts[len(rtts) // 2] if rtts else None
 
     @property
     def jitter_ms(self) -> float | None:
-        """How much one answer differs from the next, on average; None with fewer than two."""
-        steps = [abs(after - before) for before, after in pairwise(self._recent())]
+        """How much an answer differs from the same target's next, on average; None without two.
+
+        That one target is further away than another is no jitter.
+        """
+        steps = [
+            abs(after - before)
+            for rtts_ms in _by_target(self.rounds[-RECENT:])
+            for before, after in pairwise([rtt for rtt in rtts_ms if rtt is not None])
+        ]
         return sum(steps) / len(steps) if steps else None
 
-    def _recent(self) -> list[float]:
-        return [rtt for _, rtts in self.rounds[-RECENT:] for rtt in rtts]
+
+def _by_target(rounds: tuple[Answers, ...]) -> list[list[float | None]]:
+    """What was heard of each target."""
+    found: dict[Target, list[float | None]] = {}
+    for answers in rounds:
+        for target, rtt_ms in answers:
+            found.setdefault(target, []).append(rtt_ms)
+    return list(found.values())

@@ -16,11 +16,10 @@ def tell(before: Status | None, event: Event, effects: Iterable[Effect]) -> Iter
     A change or flip is told when it is decided, some milliseconds before nft has done it.
     """
     if isinstance(event, Tallied):
-        lost = event.asked - len(event.rtts_ms)
-        rtts_ms = tuple(round(rtt, RTT_DIGITS) for rtt in event.rtts_ms)
-        yield Sample(
-            event.uplink, event.family, event.asked, rtts_ms, lost, event.asked_s, event.burst
-        )
+        asked = len(event.answers)
+        rtts_ms = tuple(round(rtt, RTT_DIGITS) for _, rtt in event.answers if rtt is not None)
+        lost = asked - len(rtts_ms)
+        yield Sample(event.uplink, event.family, asked, rtts_ms, lost, event.asked_s, event.burst)
     for effect in effects:
         if isinstance(effect, Say):
             yield Notice(effect.text, effect.warning)
