@@ -5,6 +5,7 @@ a second.  Below stands what was asked then: `-` nothing, `1` one target, `3` al
 verdict: `D` silence, `U` life.
 """
 
+import itertools
 from collections.abc import Callable
 from random import Random
 
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from line import TARGETS, Line, probe
 from nib.monitor import asking
 from nib.monitor.asking import LEAST_PATIENCE_S, Ask, Mode
+from nib.monitor.health import Health, measure
+from nib.monitor.tally import Tally
 from nib.probe import Probe
 from nib.targets import Ping, Target
 
@@ -128,6 +131,33 @@ def test_a_target_that_is_back_has_its_turns_again() -> None:
     assert [one.targets for one in line.silenced] == [(DEAD,), ()]
     last = [ask.targets for at_s, ask in line.asked if at_s > 80]
     assert sum(targets == (DEAD,) for targets in last) >= len(last) // 3
+
+
+@pytest.mark.parametrize("targets", [TARGETS, (ALIVE, DEAD)], ids=["three", "two"])
+@pytest.mark.parametrize("lost", [0.0, 0.05])
+def test_a_resolver_that_answers_one_question_in_three_does_not_take_the_uplink_down(
+    targets: tuple[Target, ...], lost: float
+) -> None:
+    """It limits how often it is asked, all of a sudden: neither silence nor loss of the line."""
+    of = probe("{loss: {down: 20%, up: 10%}}")
+    random, asked = Random(1), itertools.count()
+
+    def rtt(target: Target, at_s: float) -> float | None:
+        limited = at_s >= 600 and target == DEAD and next(asked) % 3
+        return None if limited or random.random() < lost else RTT_S
+
+    line = Line(rtt, of, targets).until(3600)
+    assert line.judged == []
+    tally, health = Tally(), Health("up", 0)
+    for one in line.tallied:
+        if not one.burst:
+            tally = tally.add(one.asked, one.rtts_ms)
+            health = measure(health, tally, one.at_s, of)
+            assert health.state == "up", tally.loss
+    assert tally.loss is not None
+    assert tally.loss < lost + 0.1
+    # nor is it pressed for its answers, which would make it worse
+    assert len([ask for at_s, ask in line.asked if at_s > 700 and DEAD in ask.targets]) < 1500
 
 
 def test_two_silent_targets_leave_one_that_is_asked_every_interval() -> None:

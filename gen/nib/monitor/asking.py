@@ -21,9 +21,10 @@ LEAST_PATIENCE_S = LEAST_PATIENCE_MS / 1000
 SLACK = 1.5  # an answer may take this much longer than the slowest of late
 FORGET = 1 / 64  # by so much of itself the slowest becomes faster with every answer
 
-# So many questions in a row without an answer, while other targets answer: it is the target.  Then
-# it is asked at every so many turns only, and its silence says nothing.
-SILENT = 3
+# So many more questions missed than answered, while other targets answer: it is the target, dead or
+# tired of being asked.  Then it is asked at every so many turns only, and its silence says nothing.
+# More than `MOST` are not held against it when it is back.
+SILENT, MOST = 3, 4
 SELDOM = 20
 
 # A turn that comes so late found the router itself asleep: what was asked before says nothing.
@@ -99,8 +100,8 @@ class Asking:
     """All that is known of the asking.
 
     `phase`: where in the interval its turns are, 0..1, by the clock; who has the same asks at once.
-    `slowest_s`: of the answers of late; None before the first.  `misses`: how many questions in a
-    row a target has not answered.  No question asked before `trusted_s` begins a burst.
+    `slowest_s`: of the answers of late; None before the first.  `misses`: how many more questions a
+    target has missed than answered of late.  No question asked before `trusted_s` begins a burst.
     `full` and `idle` are what the device's counters say, `suspected_s` when they began a burst.
     """
 
@@ -201,7 +202,8 @@ def hear(
     rest = tuple(one for one in asking.rounds if one is not of)
     whole = len(heard.rtts_ms) == len(of.targets)
     before = silent(asking)
-    misses = {**asking.misses, target: 0} if asking.misses.get(target) else asking.misses
+    missed = asking.misses.get(target, 0)
+    misses = {**asking.misses, target: missed - 1} if missed else asking.misses
     rounds = rest if whole else _instead(asking, of, heard)
     asking = replace(asking, slowest_s=slowest_s, rounds=rounds, misses=misses)
     acts = _silenced(before, asking, at_s)
@@ -339,7 +341,7 @@ def _close(asking: Asking, at_s: float) -> Step:
     for one in over:
         for target in one.targets:
             if target not in one.rtts_ms:
-                misses[target] = misses.get(target, 0) + 1
+                misses[target] = min(misses.get(target, 0) + 1, MOST)
         acts += _tallied(asking, one, at_s)
         few = len(one.rtts_ms) < asking.quorum and one.asked_s > asking.trusted_s
         if asking.mode == "down" and few:
