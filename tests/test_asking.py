@@ -243,6 +243,24 @@ def test_a_burst_that_a_full_line_swallows_is_no_verdict() -> None:
     assert line.until(20).judged == []
 
 
+@pytest.mark.parametrize(("full", "queue_s"), [(False, 2.0), (True, 4.0)])
+def test_a_queue_that_is_longer_than_the_timeout_is_not_dead(full: bool, queue_s: float) -> None:
+    """Whoever uploads by an old modem: each answer comes, but too late to be counted as one."""
+
+    def rtt(_: Target, at_s: float) -> float:
+        return min(RTT_S + max(at_s - 10, 0) / 4, queue_s)
+
+    line = Line(rtt, arrives=lambda _: True).until(10)
+    line.sense(full=full)
+    line.until(40)
+    assert line.judged == []
+    assert sum(not one.rtts_ms for one in line.tallied if one.at_s > 12) > 20
+    line.rtt = lambda *_: None
+    line.sense(full=False)
+    line.until(50)
+    assert not line.judged[0].ok
+
+
 def test_samples_of_a_full_line_say_so() -> None:
     line = Line(lambda *_: RTT_S).until(10)
     line.sense(full=True)

@@ -66,7 +66,8 @@ Act = Ask | Listen | Judged | Tallied | Silenced
 class Round:
     """Targets that were asked at once, and the answers so far.  A sample: it is measured by.
 
-    `refusals`: the targets whose answer was wrong, and why.
+    `refusals`: the targets whose answer was wrong, and why.  `over`: its time is, and it has been
+    counted, but as long as there is a doubt an answer is still a sign of life.
     """
 
     number: int
@@ -75,6 +76,7 @@ class Round:
     sample: bool
     rtts_ms: Mapping[Target, float] = field(default_factory=dict)
     refusals: Mapping[Target, str] = field(default_factory=dict)
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +175,19 @@ def turn(asking: Asking, at_s: float) -> Step:
         burst = replace(asking.burst, next_s=at_s, rounds=0) if asking.burst else None
         next_s = _next_turn(asking, at_s)
         asking = replace(asking, rounds=(), burst=burst, next_s=next_s, trusted_s=at_s)
+    acts: tuple[Act, ...] = ()
     missed = _doubtful(asking)
-    asking, acts = _close(asking, at_s)
     if asking.burst is None and missed and at_s >= missed.asked_s + asking.patience_s:
         asking = replace(asking, burst=Burst(missed.asked_s, at_s))
-        acts = (*acts, Listen())
+        acts = (Listen(),)
+    asking, over = _close(asking, at_s)
     if asking.burst and at_s >= asking.burst.next_s:
         asking, more = _press(asking, asking.burst, at_s)
     elif asking.burst is None and at_s >= asking.next_s:
         asking, more = _calmly(asking, at_s)
     else:
         more = ()
-    return asking, (*acts, *more)
+    return asking, (*acts, *over, *more)
 
 
 def hear(
@@ -220,7 +223,7 @@ def hear(
         # what was asked earlier and is still out says less than this
         asking = replace(asking, trusted_s=max(asking.trusted_s, of.asked_s))
         acts = (*acts, *_judged(asking, at_s, True, of.asked_s))
-    if whole:
+    if whole and not of.over:
         acts = (*acts, *_tallied(asking, heard, at_s))
     return asking, acts
 
@@ -330,9 +333,9 @@ def _ask(asking: Asking, targets: tuple[Target, ...], at_s: float, *, sample: bo
 
 
 def _close(asking: Asking, at_s: float) -> Step:
-    """Rounds whose time is over."""
+    """Rounds whose time is over.  Those of a doubt are kept until it is."""
     timeout_s = asking.probe.timeout_ms / 1000
-    over = [one for one in asking.rounds if at_s >= one.asked_s + timeout_s]
+    over = [one for one in asking.rounds if not one.over and at_s >= one.asked_s + timeout_s]
     if not over:
         return asking, ()
     before = silent(asking)
@@ -346,7 +349,9 @@ def _close(asking: Asking, at_s: float) -> Step:
         few = len(one.rtts_ms) < asking.quorum and one.asked_s > asking.trusted_s
         if asking.mode == "down" and few:
             acts += _judged(asking, at_s, False, one.asked_s, one.refusals)
-    rounds = tuple(one for one in asking.rounds if one not in over)
+    rest = (replace(one, over=True) if one in over else one for one in asking.rounds)
+    doubted_s = asking.burst.missed_s if asking.burst else math.inf
+    rounds = tuple(one for one in rest if not one.over or one.asked_s >= doubted_s)
     asking = replace(asking, rounds=rounds, misses=misses)
     return asking, (*acts, *_silenced(before, asking, at_s))
 
