@@ -282,16 +282,33 @@ def test_a_line_that_goes_mute_is_asked_at_once() -> None:
     assert len([ask for at_s, ask in line.asked if at_s >= 21]) == 3
 
 
-def test_a_mute_line_that_answers_is_up_and_not_asked_all_the_time() -> None:
-    """Syslog to nobody, a camera that sends and hears nothing."""
-    line = Line(lambda *_: RTT_S, probe("{interval: 1m}")).until(1)
-    before = len(line.asked)
-    for tick in range(100):
-        line.until(1 + tick / 10)
+def test_a_mute_line_that_answers_is_up_and_costs_little() -> None:
+    """Syslog to nobody, a camera that sends and hears nothing; and probes have a budget."""
+    line = Line(lambda *_: RTT_S, probe("{interval: 10s}")).until(1)
+    for at_s in range(1, 10):
+        line.until(at_s)
         line.sense(mute=True)
-    line.until(12)
+    assert [len(ask.targets) for at_s, ask in line.asked if at_s > 0] == [3, 3, 3]
+    for at_s in range(10, HOURS_S):
+        line.until(at_s)
+        line.sense(mute=True)
     assert line.judged == []
-    assert len(line.asked) - before <= 3
+    assert sum(len(ask.targets) for _, ask in line.asked) < HOURS_S / 10 * 1.2
+
+
+def test_a_false_alarm_does_not_hide_a_death_and_a_true_one_is_free() -> None:
+    line = Line(lambda _, at_s: None if 21 <= at_s % 100 < 60 else RTT_S, probe("{interval: 10s}"))
+    for round_s in range(0, 1000, 100):
+        line.until(round_s + 1)
+        line.sense(mute=True)
+        line.until(round_s + 21.2)
+        line.sense(mute=True)
+        line.until(round_s + 22)
+        assert not line.judged[-1].ok
+        assert line.judged[-1].at_s - round_s - 21 < 0.6
+        line.until(round_s + 71)
+        assert line.judged[-1].ok
+        line.believe("up")
 
 
 @pytest.mark.parametrize("mode", ["down", "off", "unknown"])

@@ -30,8 +30,9 @@ SELDOM = 20
 # A turn that comes so late found the router itself asleep: what was asked before says nothing.
 HELD_UP_S = 0.25
 
-# A line that went mute in the middle of a conversation is asked at once, but not all the time.
-CALM_S = 5.0
+# A line that went mute is asked at once, but who only ever sends must not cost much: so often in so
+# many turns, on average, and at most so often without a pause.
+CALM_TURNS, SUSPICIONS = 20, 3
 # On a line that is full so many bursts must be missed: what is lost in its queue says little.
 BURSTS_IF_FULL = 4
 # A metered line that nobody uses is asked so much more seldom.
@@ -104,7 +105,7 @@ class Asking:
     `phase`: where in the interval its turns are, 0..1, by the clock; who has the same asks at once.
     `slowest_s`: of the answers of late; None before the first.  `misses`: how many more questions a
     target has missed than answered of late.  No question asked before `trusted_s` begins a burst.
-    `full` and `idle` are what the device's counters say, `suspected_s` when they began a burst.
+    `full` and `idle` are what the device's counters say, which may begin a burst from `suspect_s`.
     """
 
     uplink: str
@@ -124,7 +125,7 @@ class Asking:
     trusted_s: float = -math.inf
     full: bool = False
     idle: bool = False
-    suspected_s: float = -math.inf
+    suspect_s: float = -math.inf
 
     @property
     def interval_s(self) -> float:
@@ -254,9 +255,11 @@ def sense(asking: Asking, at_s: float, *, mute: bool, full: bool, idle: bool) ->
         asking = replace(asking, next_s=min(asking.next_s, at_s))
     asking = replace(asking, full=full, idle=idle)
     doubtful = mute and asking.mode == "up" and asking.burst is None
-    if not doubtful or at_s < asking.suspected_s + CALM_S:
+    if not doubtful or at_s < asking.suspect_s:
         return asking, ()
-    return replace(asking, burst=Burst(at_s, at_s), suspected_s=at_s), (Listen(),)
+    calm_s = CALM_TURNS * asking.probe.interval_ms / 1000
+    suspect_s = max(asking.suspect_s, at_s - (SUSPICIONS - 1) * calm_s) + calm_s
+    return replace(asking, burst=Burst(at_s, at_s), suspect_s=suspect_s), (Listen(),)
 
 
 def silent(asking: Asking) -> frozenset[Target]:
@@ -299,8 +302,9 @@ def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
     refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
     verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
     next_s = _next_turn(asking, at_s)
-    asking = replace(asking, mode="down", burst=None, next_s=next_s, trusted_s=at_s)
-    return asking, verdict
+    line = replace(asking, mode="down", burst=None, next_s=next_s, trusted_s=at_s)
+    # whoever was right may be suspicious again
+    return replace(line, suspect_s=-math.inf), verdict
 
 
 def _next_turn(asking: Asking, at_s: float) -> float:
