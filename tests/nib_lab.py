@@ -140,6 +140,34 @@ class NibLab(Lab):
         return [line for line in said.splitlines() if line and not UNRELATED.search(line)]
 
 
+class Watch:
+    """A program in a unit of its own that watches, and what it said until now."""
+
+    def __init__(self, lab: NibLab, name: str, command: str = "nib watch --json") -> None:
+        self._router, self._name = lab.router, name
+        kept = " ".join(
+            f"-p Standard{stream.capitalize()}=file:/run/{name}.{stream}"
+            for stream in ("output", "error")
+        )
+        lab.router.run(f"systemd-run -q --unit={name} {kept} {command}")
+        eventually(self.out)
+
+    def out(self) -> str:
+        return self._router.read(f"/run/{self._name}.output")
+
+    def err(self) -> str:
+        return self._router.read(f"/run/{self._name}.error")
+
+    def lines(self, kind: str) -> list[dict[str, Any]]:
+        """The whole lines of a kind."""
+        heard = [json.loads(line) for line in self.out().splitlines(True) if line[-1] == "\n"]
+        return [line for line in heard if line["kind"] == kind]
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Who became what."""
+        return [(line["uplink"], line["after"]) for line in self.lines("change")]
+
+
 Routers = Callable[..., NibLab]
 
 

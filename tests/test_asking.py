@@ -5,6 +5,7 @@ a second.  Below stands what was asked then: `-` nothing, `1` one target, `3` al
 verdict: `D` silence, `U` life.
 """
 
+import itertools
 from collections.abc import Callable
 from random import Random
 
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from line import TARGETS, Line, probe
 from nib.monitor import asking
 from nib.monitor.asking import LEAST_PATIENCE_S, Ask, Mode
+from nib.monitor.health import Health, measure
+from nib.monitor.tally import Tally
 from nib.probe import Probe
 from nib.targets import Ping, Target
 
@@ -130,6 +133,33 @@ def test_a_target_that_is_back_has_its_turns_again() -> None:
     assert sum(targets == (DEAD,) for targets in last) >= len(last) // 3
 
 
+@pytest.mark.parametrize("targets", [TARGETS, (ALIVE, DEAD)], ids=["three", "two"])
+@pytest.mark.parametrize("lost", [0.0, 0.05])
+def test_a_resolver_that_answers_one_question_in_three_does_not_take_the_uplink_down(
+    targets: tuple[Target, ...], lost: float
+) -> None:
+    """It limits how often it is asked, all of a sudden: neither silence nor loss of the line."""
+    of = probe("{loss: {down: 20%, up: 10%}}")
+    random, asked = Random(1), itertools.count()
+
+    def rtt(target: Target, at_s: float) -> float | None:
+        limited = at_s >= 600 and target == DEAD and next(asked) % 3
+        return None if limited or random.random() < lost else RTT_S
+
+    line = Line(rtt, of, targets).until(3600)
+    assert line.judged == []
+    tally, health = Tally(), Health("up", 0)
+    for one in line.tallied:
+        if not one.burst:
+            tally = tally.add(one.asked, one.rtts_ms)
+            health = measure(health, tally, one.at_s, of)
+            assert health.state == "up", tally.loss
+    assert tally.loss is not None
+    assert tally.loss < lost + 0.1
+    # nor is it pressed for its answers, which would make it worse
+    assert len([ask for at_s, ask in line.asked if at_s > 700 and DEAD in ask.targets]) < 1500
+
+
 def test_two_silent_targets_leave_one_that_is_asked_every_interval() -> None:
     line = Line(lambda target, _: RTT_S if target == ALIVE else None).until(100)
     assert line.judged == []
@@ -213,6 +243,24 @@ def test_a_burst_that_a_full_line_swallows_is_no_verdict() -> None:
     assert line.until(20).judged == []
 
 
+@pytest.mark.parametrize(("full", "queue_s"), [(False, 2.0), (True, 4.0)])
+def test_a_queue_that_is_longer_than_the_timeout_is_not_dead(full: bool, queue_s: float) -> None:
+    """Whoever uploads by an old modem: each answer comes, but too late to be counted as one."""
+
+    def rtt(_: Target, at_s: float) -> float:
+        return min(RTT_S + max(at_s - 10, 0) / 4, queue_s)
+
+    line = Line(rtt, arrives=lambda _: True).until(10)
+    line.sense(full=full)
+    line.until(40)
+    assert line.judged == []
+    assert sum(not one.rtts_ms for one in line.tallied if one.at_s > 12) > 20
+    line.rtt = lambda *_: None
+    line.sense(full=False)
+    line.until(50)
+    assert not line.judged[0].ok
+
+
 def test_samples_of_a_full_line_say_so() -> None:
     line = Line(lambda *_: RTT_S).until(10)
     line.sense(full=True)
@@ -234,16 +282,33 @@ def test_a_line_that_goes_mute_is_asked_at_once() -> None:
     assert len([ask for at_s, ask in line.asked if at_s >= 21]) == 3
 
 
-def test_a_mute_line_that_answers_is_up_and_not_asked_all_the_time() -> None:
-    """Syslog to nobody, a camera that sends and hears nothing."""
-    line = Line(lambda *_: RTT_S, probe("{interval: 1m}")).until(1)
-    before = len(line.asked)
-    for tick in range(100):
-        line.until(1 + tick / 10)
+def test_a_mute_line_that_answers_is_up_and_costs_little() -> None:
+    """Syslog to nobody, a camera that sends and hears nothing; and probes have a budget."""
+    line = Line(lambda *_: RTT_S, probe("{interval: 10s}")).until(1)
+    for at_s in range(1, 10):
+        line.until(at_s)
         line.sense(mute=True)
-    line.until(12)
+    assert [len(ask.targets) for at_s, ask in line.asked if at_s > 0] == [3, 3, 3]
+    for at_s in range(10, HOURS_S):
+        line.until(at_s)
+        line.sense(mute=True)
     assert line.judged == []
-    assert len(line.asked) - before <= 3
+    assert sum(len(ask.targets) for _, ask in line.asked) < HOURS_S / 10 * 1.2
+
+
+def test_a_false_alarm_does_not_hide_a_death_and_a_true_one_is_free() -> None:
+    line = Line(lambda _, at_s: None if 21 <= at_s % 100 < 60 else RTT_S, probe("{interval: 10s}"))
+    for round_s in range(0, 1000, 100):
+        line.until(round_s + 1)
+        line.sense(mute=True)
+        line.until(round_s + 21.2)
+        line.sense(mute=True)
+        line.until(round_s + 22)
+        assert not line.judged[-1].ok
+        assert line.judged[-1].at_s - round_s - 21 < 0.6
+        line.until(round_s + 71)
+        assert line.judged[-1].ok
+        line.believe("up")
 
 
 @pytest.mark.parametrize("mode", ["down", "off", "unknown"])

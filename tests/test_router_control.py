@@ -9,7 +9,7 @@ import pytest
 
 from lab.errors import LabError, eventually
 from lab.traffic import How, connections, flow
-from nib_lab import FAST, HOME, NibLab, Routers
+from nib_lab import FAST, HOME, NibLab, Routers, Watch
 
 pytestmark = pytest.mark.lab
 
@@ -21,34 +21,6 @@ channel.connect("/run/nib.sock")
 channel.sendall(b'{"do": "watch"}\\n')
 time.sleep(300)
 """
-
-
-class Watch:
-    """A program in a unit of its own that watches, and what it said until now."""
-
-    def __init__(self, lab: NibLab, name: str, command: str = "nib watch --json") -> None:
-        self._router, self._name = lab.router, name
-        kept = " ".join(
-            f"-p Standard{stream.capitalize()}=file:/run/{name}.{stream}"
-            for stream in ("output", "error")
-        )
-        lab.router.run(f"systemd-run -q --unit={name} {kept} {command}")
-        eventually(self.out)
-
-    def out(self) -> str:
-        return self._router.read(f"/run/{self._name}.output")
-
-    def err(self) -> str:
-        return self._router.read(f"/run/{self._name}.error")
-
-    def lines(self, kind: str) -> list[dict[str, Any]]:
-        """The whole lines of a kind."""
-        heard = [json.loads(line) for line in self.out().splitlines(True) if line[-1] == "\n"]
-        return [line for line in heard if line["kind"] == kind]
-
-    def changes(self) -> list[tuple[str, str]]:
-        """Who became what."""
-        return [(line["uplink"], line["after"]) for line in self.lines("change")]
 
 
 def test_a_cut_and_a_return_are_heard(routers: Routers) -> None:

@@ -42,8 +42,20 @@ def lived(trace: str, each: int = 2, tick_s: float = TICK_S) -> Traffic:
         ("=======------------------------>>>>", False),
         # it has hardly begun
         ("==>>", False),
-        # who only ever sends
-        (">>>>>>>>>>>>", False),
+        # nobody has answered at all, for a second since the first of them called
+        ("--->>" + "-" * 7, False),
+        ("--->>" + "-" * 8, True),
+        ("--->-->-->---->", True),
+        (">" * 11, True),
+        # one call may be for nobody
+        ("--->" + "-" * 30, False),
+        # an answer is one, however late
+        ("--->>" + "-" * 9 + "<", False),
+        ("--->>" + "-" * 13 + "<>>" + "-" * 7, False),
+        ("--->>" + "-" * 13 + "<>>" + "-" * 8, True),
+        # the broadcasts of a shared wire hide it, while they come
+        ("--->>------<---->>>----<----------", False),
+        ("--->>------<---->>>----<->>----------", True),
         # it is heard again
         ("=======>><", False),
         ("=======>><>>", False),
@@ -90,6 +102,10 @@ def test_the_looks_become_seldom_and_say_the_same() -> None:
     assert lived("==", 25, REST_S).lively
     assert lived("=" * 30, 1).lively
     assert not lived("=" * 30 + "-" * 10, 1).lively
+    # calls that nobody answers, on a line that nobody used
+    assert not lived("--->-", 6, REST_S).mute
+    assert lived("--->--", 6, REST_S).mute
+    assert not lived("--->---<", 6, REST_S).mute
     # who was not heard tick by tick is not missed at one
     assert not lived("=" * 9 + ">>", 25, REST_S).mute
     assert lived("=" * 9, 300, REST_S).full(LINE)

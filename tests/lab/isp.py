@@ -404,6 +404,17 @@ class Provider(Node):
         limit = round(percent * 100)
         self._nft(f"add rule inet lab fault numgen random mod 10000 < {limit} drop\n")
 
+    def narrow(self, *, down: str = "", up: str = "", queue: str = "64kb") -> None:
+        """Carry so much and no more, as tc writes it ("2mbit"), behind a queue of this length.
+
+        What the queue has no room for is lost.  A direction that is not named is as wide as ever.
+        """
+        for device, rate in (("cpe", down), ("core", up)):
+            self.run(f"tc qdisc delete dev {device} root || true")
+            if rate:
+                bucket = f"rate {rate} burst 5kb limit {queue}"
+                self.run(f"tc qdisc add dev {device} root tbf {bucket}")
+
     def restore(self) -> None:
         """End `fail` and `lose`."""
         self._nft("flush chain inet lab fault\ntable netdev lab\ndelete table netdev lab\n")

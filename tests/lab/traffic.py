@@ -98,7 +98,7 @@ def fresh(
 
 def flow(
     node: Node,
-    kind: Literal["tcp", "listen", "udp", "ping"] = "tcp",
+    kind: Literal["tcp", "listen", "upload", "udp", "ping"] = "tcp",
     *,
     dst: str = INTERNET,
     port: int = 0,
@@ -110,7 +110,8 @@ def flow(
 ) -> Recording[Timeline]:
     """Start one long-lived flow and wait (unless `wait` is 0) for its first answer.
 
-    Who is to "listen" has a TCP connection and sends nothing.  One that hears nothing for `stall`
+    Who is to "listen" has a TCP connection and sends nothing; who is to "upload" sends all that the
+    line takes, and hears nothing but the first answer.  One that hears nothing for `stall`
     seconds counts as ended; if it is to `reconnect`, a new one takes its place.
     """
     request = _target(dst, port, "udp" if kind == "udp" else "tcp", how) | {

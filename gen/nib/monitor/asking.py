@@ -21,16 +21,18 @@ LEAST_PATIENCE_S = LEAST_PATIENCE_MS / 1000
 SLACK = 1.5  # an answer may take this much longer than the slowest of late
 FORGET = 1 / 64  # by so much of itself the slowest becomes faster with every answer
 
-# So many questions in a row without an answer, while other targets answer: it is the target.  Then
-# it is asked at every so many turns only, and its silence says nothing.
-SILENT = 3
+# So many more questions missed than answered, while other targets answer: it is the target, dead or
+# tired of being asked.  Then it is asked at every so many turns only, and its silence says nothing.
+# More than `MOST` are not held against it when it is back.
+SILENT, MOST = 3, 4
 SELDOM = 20
 
 # A turn that comes so late found the router itself asleep: what was asked before says nothing.
 HELD_UP_S = 0.25
 
-# A line that went mute in the middle of a conversation is asked at once, but not all the time.
-CALM_S = 5.0
+# A line that went mute is asked at once, but who only ever sends must not cost much: so often in so
+# many turns, on average, and at most so often without a pause.
+CALM_TURNS, SUSPICIONS = 20, 3
 # On a line that is full so many bursts must be missed: what is lost in its queue says little.
 BURSTS_IF_FULL = 4
 # A metered line that nobody uses is asked so much more seldom.
@@ -65,7 +67,8 @@ Act = Ask | Listen | Judged | Tallied | Silenced
 class Round:
     """Targets that were asked at once, and the answers so far.  A sample: it is measured by.
 
-    `refusals`: the targets whose answer was wrong, and why.
+    `refusals`: the targets whose answer was wrong, and why.  `over`: its time is, and it has been
+    counted, but as long as there is a doubt an answer is still a sign of life.
     """
 
     number: int
@@ -74,6 +77,7 @@ class Round:
     sample: bool
     rtts_ms: Mapping[Target, float] = field(default_factory=dict)
     refusals: Mapping[Target, str] = field(default_factory=dict)
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +103,9 @@ class Asking:
     """All that is known of the asking.
 
     `phase`: where in the interval its turns are, 0..1, by the clock; who has the same asks at once.
-    `slowest_s`: of the answers of late; None before the first.  `misses`: how many questions in a
-    row a target has not answered.  No question asked before `trusted_s` begins a burst.
-    `full` and `idle` are what the device's counters say, `suspected_s` when they began a burst.
+    `slowest_s`: of the answers of late; None before the first.  `misses`: how many more questions a
+    target has missed than answered of late.  No question asked before `trusted_s` begins a burst.
+    `full` and `idle` are what the device's counters say, which may begin a burst from `suspect_s`.
     """
 
     uplink: str
@@ -121,7 +125,7 @@ class Asking:
     trusted_s: float = -math.inf
     full: bool = False
     idle: bool = False
-    suspected_s: float = -math.inf
+    suspect_s: float = -math.inf
 
     @property
     def interval_s(self) -> float:
@@ -172,18 +176,19 @@ def turn(asking: Asking, at_s: float) -> Step:
         burst = replace(asking.burst, next_s=at_s, rounds=0) if asking.burst else None
         next_s = _next_turn(asking, at_s)
         asking = replace(asking, rounds=(), burst=burst, next_s=next_s, trusted_s=at_s)
+    acts: tuple[Act, ...] = ()
     missed = _doubtful(asking)
-    asking, acts = _close(asking, at_s)
     if asking.burst is None and missed and at_s >= missed.asked_s + asking.patience_s:
         asking = replace(asking, burst=Burst(missed.asked_s, at_s))
-        acts = (*acts, Listen())
+        acts = (Listen(),)
+    asking, over = _close(asking, at_s)
     if asking.burst and at_s >= asking.burst.next_s:
         asking, more = _press(asking, asking.burst, at_s)
     elif asking.burst is None and at_s >= asking.next_s:
         asking, more = _calmly(asking, at_s)
     else:
         more = ()
-    return asking, (*acts, *more)
+    return asking, (*acts, *over, *more)
 
 
 def hear(
@@ -201,7 +206,8 @@ def hear(
     rest = tuple(one for one in asking.rounds if one is not of)
     whole = len(heard.rtts_ms) == len(of.targets)
     before = silent(asking)
-    misses = {**asking.misses, target: 0} if asking.misses.get(target) else asking.misses
+    missed = asking.misses.get(target, 0)
+    misses = {**asking.misses, target: missed - 1} if missed else asking.misses
     rounds = rest if whole else _instead(asking, of, heard)
     asking = replace(asking, slowest_s=slowest_s, rounds=rounds, misses=misses)
     acts = _silenced(before, asking, at_s)
@@ -218,7 +224,7 @@ def hear(
         # what was asked earlier and is still out says less than this
         asking = replace(asking, trusted_s=max(asking.trusted_s, of.asked_s))
         acts = (*acts, *_judged(asking, at_s, True, of.asked_s))
-    if whole:
+    if whole and not of.over:
         acts = (*acts, *_tallied(asking, heard, at_s))
     return asking, acts
 
@@ -249,9 +255,11 @@ def sense(asking: Asking, at_s: float, *, mute: bool, full: bool, idle: bool) ->
         asking = replace(asking, next_s=min(asking.next_s, at_s))
     asking = replace(asking, full=full, idle=idle)
     doubtful = mute and asking.mode == "up" and asking.burst is None
-    if not doubtful or at_s < asking.suspected_s + CALM_S:
+    if not doubtful or at_s < asking.suspect_s:
         return asking, ()
-    return replace(asking, burst=Burst(at_s, at_s), suspected_s=at_s), (Listen(),)
+    calm_s = CALM_TURNS * asking.probe.interval_ms / 1000
+    suspect_s = max(asking.suspect_s, at_s - (SUSPICIONS - 1) * calm_s) + calm_s
+    return replace(asking, burst=Burst(at_s, at_s), suspect_s=suspect_s), (Listen(),)
 
 
 def silent(asking: Asking) -> frozenset[Target]:
@@ -294,8 +302,9 @@ def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
     refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
     verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
     next_s = _next_turn(asking, at_s)
-    asking = replace(asking, mode="down", burst=None, next_s=next_s, trusted_s=at_s)
-    return asking, verdict
+    line = replace(asking, mode="down", burst=None, next_s=next_s, trusted_s=at_s)
+    # whoever was right may be suspicious again
+    return replace(line, suspect_s=-math.inf), verdict
 
 
 def _next_turn(asking: Asking, at_s: float) -> float:
@@ -328,9 +337,9 @@ def _ask(asking: Asking, targets: tuple[Target, ...], at_s: float, *, sample: bo
 
 
 def _close(asking: Asking, at_s: float) -> Step:
-    """Rounds whose time is over."""
+    """Rounds whose time is over.  Those of a doubt are kept until it is."""
     timeout_s = asking.probe.timeout_ms / 1000
-    over = [one for one in asking.rounds if at_s >= one.asked_s + timeout_s]
+    over = [one for one in asking.rounds if not one.over and at_s >= one.asked_s + timeout_s]
     if not over:
         return asking, ()
     before = silent(asking)
@@ -339,12 +348,14 @@ def _close(asking: Asking, at_s: float) -> Step:
     for one in over:
         for target in one.targets:
             if target not in one.rtts_ms:
-                misses[target] = misses.get(target, 0) + 1
+                misses[target] = min(misses.get(target, 0) + 1, MOST)
         acts += _tallied(asking, one, at_s)
         few = len(one.rtts_ms) < asking.quorum and one.asked_s > asking.trusted_s
         if asking.mode == "down" and few:
             acts += _judged(asking, at_s, False, one.asked_s, one.refusals)
-    rounds = tuple(one for one in asking.rounds if one not in over)
+    rest = (replace(one, over=True) if one in over else one for one in asking.rounds)
+    doubted_s = asking.burst.missed_s if asking.burst else math.inf
+    rounds = tuple(one for one in rest if not one.over or one.asked_s >= doubted_s)
     asking = replace(asking, rounds=rounds, misses=misses)
     return asking, (*acts, *_silenced(before, asking, at_s))
 

@@ -20,6 +20,9 @@ LATE_S = 0.3  # after the last look: what came since came at no tick in particul
 TALKING = 5
 MUTE, SENT = 2, 3
 OVER = 10  # ticks; a conversation that ended is none any more
+# So may one where nobody talked, but so much was sent and for so long nothing at all has come in.
+# The broadcasts of a shared wire sound like answers: they hide it for a while.
+CALL_S = 0.9  # two rests, even if a look comes a little early
 
 AVERAGE_S = 1.0  # what is an average is one over about so long
 # So much a second may become a conversation that is heard at every tick.
@@ -36,8 +39,8 @@ class Traffic:
     """What is known of the traffic of a device.
 
     `heard`: ticks in a row with a packet in; `unheard`: those without, and `sent`: the packets that
-    left since.  `down_bits`, `up_bits`, `down_packets` and `up_packets` are averages, per second;
-    `busy_s` is when much was sent last.
+    left since, the first of them by `called_s`.  `down_bits`, `up_bits`, `down_packets` and
+    `up_packets` are averages, per second; `busy_s` is when much was sent last.
     """
 
     at_s: float
@@ -46,6 +49,7 @@ class Traffic:
     heard: int = 0
     unheard: int = 0
     sent: int = 0
+    called_s: float = math.inf
     down_bits: float = 0.0
     up_bits: float = 0.0
     down_packets: float = 0.0
@@ -58,9 +62,9 @@ class Traffic:
 
     @property
     def mute(self) -> bool:
-        """There was a conversation, and now the other end says nothing any more."""
-        silent = MUTE <= self.unheard <= OVER and self.sent >= SENT
-        return silent and self.heard >= TALKING
+        """There was a conversation, and the other end says nothing any more; or it never did."""
+        talked = self.heard >= TALKING and MUTE <= self.unheard <= OVER
+        return self.sent >= SENT and (talked or self.at_s >= self.called_s + CALL_S)
 
     def full(self, bandwidth: Bandwidth | None) -> bool:
         """It carries about all that it can, in one direction at least."""
@@ -95,10 +99,12 @@ def observe(traffic: Traffic, now: Counters, at_s: float) -> Traffic:
     if came:
         broken = took_s > LATE_S or traffic.unheard >= MUTE
         heard, unheard, sent = 1 if broken else min(traffic.heard + 1, TALKING), 0, 0
+        called_s = math.inf
     else:
         # a look that comes late saw several ticks
         silent = traffic.unheard + max(1, round(took_s / TICK_S))
         heard, unheard, sent = traffic.heard, silent, traffic.sent + left
+        called_s = at_s if left and not traffic.sent else traffic.called_s
     return Traffic(
         at_s,
         now,
@@ -106,6 +112,7 @@ def observe(traffic: Traffic, now: Counters, at_s: float) -> Traffic:
         heard,
         unheard,
         sent,
+        called_s,
         average(traffic.down_bits, (now.rx_bytes - traffic.last.rx_bytes) * 8),
         average(traffic.up_bits, (now.tx_bytes - traffic.last.tx_bytes) * 8),
         average(traffic.down_packets, came),

@@ -1,7 +1,7 @@
 """One long-lived flow that is paced, and a line for every answer it gets.
 
-Request: {"kind": "tcp" | "listen" | "udp" | "ping", "dst", "port", "every", "stall", "reconnect",
-          and how to bind}
+Request: {"kind": "tcp" | "listen" | "upload" | "udp" | "ping", "dst", "port", "every", "stall",
+          "reconnect", and how to bind}
 Lines:   [time, "ok", address]    an answer (of ping: no address; who listens: whatever comes);
                                   of UDP with the number of what was sent behind it
          [time, "end", why]       a TCP connection ended, or the network said no to a datagram
@@ -57,6 +57,9 @@ async def one_connection(asked: dict[str, Any]) -> None:
             async with asyncio.timeout(asked["stall"]):
                 await hear(1)
             say("ok", seen)
+        while asked["kind"] == "upload":
+            async with asyncio.timeout(asked["stall"]):
+                await loop.sock_sendall(stream, LOAD * 100)
         while True:
             due = time.monotonic() + asked["every"]
             async with asyncio.timeout(asked["stall"]):
@@ -151,5 +154,5 @@ def is_reply(heard: bytes, link: socket.socket) -> bool:
 if __name__ == "__main__":
     the_request = request()
     run_until_told(
-        tcp(the_request) if the_request["kind"] in ("tcp", "listen") else datagrams(the_request)
+        datagrams(the_request) if the_request["kind"] in ("udp", "ping") else tcp(the_request)
     )
