@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import samples
 from alone import alone, sh
 from nib import steps
 from nib.columns import duration
-from nib.host import Refused, command
+from nib.host import Refused, clock, command
 from nib.plan import Mark
 from nib.router import forget
 from nib.status import VERSION, FamilyStatus, Health, Status, UplinkStatus, to_json
@@ -168,11 +169,26 @@ STATUS = Status(
 
 def test_the_table_that_people_read() -> None:
     assert status_report(STATUS, 1000.0, lambda ago_s: f"T-{ago_s:g}") == (
-        "uplink  device  state  since               loss  rtt      weight  new flows  why\n"
-        "cable   wan1    up     T-10 (10 s)         25%   12.3 ms  1       50%        all is well\n"
-        "dsl     wan2    DOWN   T-3700 (1 h 1 min)  25%   12.3 ms  1       50%        "
-        "3 answers in a row are missing\n"
+        "uplink  device  state  since               loss  rtt      weight  new flows\n"
+        "cable   wan1    up     T-10 (10 s)         25%   12.3 ms  1       50%\n"
+        "dsl     wan2    DOWN   T-3700 (1 h 1 min)  25%   12.3 ms  1       50%\n"
+        "dsl is down since T-3700: 3 answers in a row are missing\n"
     )
+
+
+def test_who_takes_less_than_its_share_is_said_to() -> None:
+    back, dsl = STATUS.uplinks
+    (family,) = back.families
+    reason = "it answers, and takes 10% of its share beside others"
+    family = replace(family, returned_s=995.0, reason=reason)
+    status = replace(STATUS, uplinks=(replace(back, families=(family,)), dsl))
+    said = status_report(status, 1000.0, lambda ago_s: f"T-{ago_s:g}").splitlines()
+    assert said[3] == f"cable is up since T-10: {reason}"
+
+
+def test_a_day_ago_has_its_date() -> None:
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", clock(0.0))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", clock(86400.0))
 
 
 @pytest.mark.parametrize(

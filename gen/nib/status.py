@@ -25,7 +25,8 @@ class FamilyStatus:
     the first; `share` 0..1 of the new flows of the default policy.  `outage` names the outage that
     it is in, until it carries its whole share again; `missed_s` is when the first question of the
     last one was asked that nobody answered, and `fell_s` when it was decided.  `outages` counts
-    them, `penalty` is what they cost, as of `fell_s`.
+    them, `penalty` is what they cost, as of `fell_s`.  `returned_s` is when it came back, while it
+    takes less than its share.
     """
 
     family: Family
@@ -43,6 +44,12 @@ class FamilyStatus:
     missed_s: float | None = None
     fell_s: float = 0.0
     penalty: float = 0.0
+    returned_s: float | None = None
+
+    @property
+    def eased(self) -> bool:
+        """Whether it takes less than its share, having come back a moment ago."""
+        return self.returned_s is not None
 
 
 @dataclass(frozen=True, slots=True)

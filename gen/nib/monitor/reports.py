@@ -27,6 +27,7 @@ from nib.monitor.health import damped_s, share
 from nib.monitor.tally import Tally
 from nib.monitor.world import Key, World, device_of, obstacle, outage
 from nib.plan import Uplink
+from nib.sentence import headline, sentence
 from nib.state import carriers, eased
 from nib.status import AUTO, VERSION, FamilyStatus, Shown, Status, UplinkStatus
 
@@ -92,11 +93,8 @@ def change(world: World, key: Key, at_s: float) -> str:
     """What the journal hears of a new state."""
     name, family = key
     found = obstacle(world, key)
-    why = reason(world, key, at_s)
-    if found and found.absent:
-        return f"{name} has no IPv6: {why}"
-    of = " in IPv6" if family == 6 else ""
-    return f"{name} is {world.healths[key].state}{of}: {why}"
+    health: Shown = "absent" if found and found.absent else world.healths[key].state
+    return sentence(headline(name, health, family), reason(world, key, at_s))
 
 
 def whole(key: Key) -> str:
@@ -245,6 +243,7 @@ def _family_status(
         outages=health.outages,
         penalty=health.penalty,
         fell_s=health.fell_s,
+        returned_s=health.returned_s,
     )
 
 
