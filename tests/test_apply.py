@@ -152,6 +152,21 @@ def test_who_is_down_stays_down() -> None:
     assert steps.carried_over(samples.plan(), None) == {4: frozenset({"cable", "dsl"})}
 
 
+def test_a_return_that_has_begun_goes_on() -> None:
+    back, dsl = uplink("cable", "wan1", "up"), uplink("dsl", "wan2", "up")
+    (family,) = back.families
+    back = replace(back, families=(replace(family, returned_s=100.0),))
+    status = Status(VERSION, 0.0, (back, dsl))
+    plan = samples.plan()
+    assert [steps.easing(plan, status, at_s) for at_s in (101.0, 106.0, 110.0)] == [
+        {4: {"cable": 10}},
+        {4: {"cable": 50}},
+        {},
+    ]
+    assert steps.easing(samples.plan(samples.TWO.replace("wan1", "x")), status, 101.0) == {}
+    assert steps.easing(plan, None, 101.0) == {}
+
+
 def test_a_new_device_is_a_new_uplink() -> None:
     status = Status(VERSION, 0.0, (uplink("cable", "wan1", "unknown"), uplink("dsl", "x", "down")))
     assert steps.carried_over(samples.plan(), status) == {4: frozenset({"cable", "dsl"})}
@@ -244,7 +259,7 @@ def test_status_with_an_uplink_down(tmp_path: Path) -> None:
 def test_status_that_nobody_keeps(tmp_path: Path) -> None:
     done = status_of(now(uplink("a", "x", "up"), age_s=75), tmp_path)
     assert done.returncode == 1
-    assert "1 min 15 s old: nib-monitor is not running" in done.stderr
+    assert re.search(r"1 min \d+ s old: nib-monitor is not running", done.stderr)
 
 
 @pytest.mark.parametrize(
