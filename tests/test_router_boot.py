@@ -71,8 +71,8 @@ DROP_IN = "/etc/systemd/system/nib-nftables.service.d/10-broken.conf"
     ("path", "text", "mend"),
     [
         (TABLE, "this is no nft\n", "nib-gen --out /etc"),
-        # what systemd makes around nft cannot be made
-        (DROP_IN, "[Service]\nBindPaths=/nowhere\n", f"rm {DROP_IN}; systemctl daemon-reload"),
+        # the namespace for nft cannot be made
+        (DROP_IN, "[Service]\nInaccessiblePaths=/nowhere\n", f"rm {DROP_IN}; systemctl daemon-reload"),
     ],
     ids=["no nft", "no mount namespace"],
 )
@@ -86,6 +86,7 @@ def test_a_table_that_cannot_load_leaves_the_router_closed(
     eventually(lambda: "198.51.102.2" in lab.router.run("ip -4 addr"))
     # the monitor asks for it once more, and while it tries it has not failed
     eventually(lambda: "nib-nftables.service" in lab.router.run("systemctl --failed --no-legend"))
+    assert lab.router.run("nft list tables").splitlines() == ["table inet nib_stopped"]
     assert set(connections(lab.lans[0], 10, timeout=0.3)) & {"198.51.102.2"} == set()
     with server(lab.lans[0], tcp=[5000]), lab.isps[1].exposed(lab.lans[0].network):
         to = lab.lans[0].address
