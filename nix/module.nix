@@ -484,6 +484,7 @@ in
           MemoryDenyWriteExecute = true;
           NoNewPrivileges = true;
           PrivateDevices = true;
+          PrivateMounts = true;
           ProcSubset = "pid";
           ProtectClock = true;
           ProtectControlGroups = true;
