@@ -174,6 +174,7 @@ let
           --program nib-history=${getExe' cfg.package "nib-history"} \
           --program nib-metrics=${getExe' cfg.package "nib-metrics"} \
           --program sendmail=/run/wrappers/bin/sendmail \
+          --program setpriv=${getExe' pkgs.util-linux "setpriv"} \
           --program systemd-networkd-wait-online=${config.systemd.package}/lib/systemd/systemd-networkd-wait-online
 
         actual=$(cd "$out/etc" && find . -type f -not -path './nib/nft.d/*' -printf '%P\n' | sort)
@@ -474,13 +475,26 @@ in
           RemainAfterExit = true;
           ExecStart = "${nft} -f ${rendered}/etc/nib/nib.nft";
           ExecReload = "${nft} -f ${rendered}/etc/nib/nib.nft";
-          # also after a failed start: never open
-          ExecStopPost = "${nft} -f ${rendered}/etc/nib/stopped.nft";
+          # also after a failed start, for instance one without a mount namespace: never open
+          ExecStopPost = "+${nft} -f ${rendered}/etc/nib/stopped.nft";
           CapabilityBoundingSet = "CAP_NET_ADMIN";
           DevicePolicy = "closed";
+          IPAddressDeny = "any";
           LockPersonality = true;
           MemoryDenyWriteExecute = true;
           NoNewPrivileges = true;
+          PrivateDevices = true;
+          PrivateMounts = true;
+          ProcSubset = "pid";
+          ProtectClock = true;
+          ProtectControlGroups = true;
+          ProtectHome = true;
+          ProtectHostname = true;
+          ProtectKernelLogs = true;
+          ProtectKernelModules = true;
+          ProtectKernelTunables = true;
+          ProtectProc = "invisible";
+          ProtectSystem = "strict";
           RestrictAddressFamilies = "AF_NETLINK AF_UNIX";
           RestrictNamespaces = true;
           RestrictRealtime = true;

@@ -78,9 +78,10 @@ def test_down_by_hand_is_no_fault() -> None:
     ordered = replace(ONE, uplinks=(replace(cable, admin=CABLE), dsl))
     assert is_down(ONE) and not is_down(ordered)
     assert from_json(to_json(ordered)) == ordered
-    row = status_report(ordered, 160.0, lambda ago_s: f"{ago_s:g} s ago").splitlines()[1]
-    assert "DOWN, down by hand" in row
-    assert row.endswith("; down by hand since 60 s ago, says anna, for 1 h 59 min more")
+    lines = status_report(ordered, 160.0, lambda ago_s: f"{ago_s:g} s ago").splitlines()
+    assert "DOWN, down by hand" in lines[1]
+    said = next(line for line in lines if line.startswith("cable is down since "))
+    assert said.endswith("; down by hand since 60 s ago, says anna, for 1 h 59 min more")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("2h", 7200), ("7d", 604800)])

@@ -340,6 +340,7 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
         "nib-history": "/store/3-nib/bin/nib-history",
         "nib-metrics": "/store/3-nib/bin/nib-metrics",
         "sendmail": "/store/6-mail/bin/sendmail",
+        "setpriv": "/store/7-util-linux/bin/setpriv",
         "systemd-sysusers": "/store/4-systemd/bin/systemd-sysusers",
         "systemd-networkd-wait-online": "/store/4-systemd/lib/systemd-networkd-wait-online",
     }
@@ -349,16 +350,17 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
     done = call(tmp_path / "balance.yaml", "--out", tmp_path, "--etc", "/store/5-etc", *given)
     assert done.returncode == 0
     ours = samples.files(text)
-    commands = []
+    commands, named = [], set()
     for path, kept in ours.items():
         if not isinstance(kept, str):
             continue
         text = (tmp_path / path).read_text()
-        commands += re.findall(r"^(?:Exec\w+=-?|include \")([^ \"\n]+)", text, re.MULTILINE)
+        commands += re.findall(r"^(?:Exec\w+=[-+!]?|include \")([^ \"\n]+)", text, re.MULTILINE)
+        named |= set(re.findall(r"/store/[^ \"\n]+", text))
         for name, there in sorted(store.items(), key=lambda item: -len(item[1])):
             text = text.replace(there, getattr(DEBIAN, name.replace("-", "_")))
         assert text.replace("/store/5-etc", "/etc") == kept, path
     assert {
         command for command in commands if not command.startswith(("/store/", "/run/"))
     } == set()
-    assert set(store.values()) <= set(commands)
+    assert set(store.values()) <= named

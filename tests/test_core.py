@@ -9,9 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samples
-from nib.monitor import admin, core
+from nib.monitor import admin, core, disputes, reports
 from nib.monitor.core import PUBLISH_S, REPEAT_S
-from nib.monitor.events import Facts, Inquire, LoadState, LoadTable, Looked, Publish, Say, Woke
+from nib.monitor.events import (
+    AddDefault,
+    AddRule,
+    Facts,
+    Inquire,
+    LoadState,
+    LoadTable,
+    Looked,
+    NextHop,
+    Publish,
+    Say,
+    SetBalance,
+    Tallied,
+    Woke,
+)
 from nib.state import carriers, render_state
 from play import Play
 
@@ -203,6 +217,46 @@ def test_the_same_complaint_is_heard_again_after_a_minute() -> None:
     of.act(f"2 touched\n{2 + REPEAT_S / 2} touched\n{2 + REPEAT_S} touched\n{2 + 2 * REPEAT_S} end")
     said = [at_s for at_s, effect in of.done if isinstance(effect, Say) and effect.warning]
     assert said == [2, 2 + REPEAT_S]
+
+
+def test_a_return_whose_time_ran_out_while_nobody_watched_is_over() -> None:
+    of = settled("usual")
+    of.act("2 cable !\n10 cable .\n10.5 cable .\n11 end")
+    world = core.begin(of.plan, 60.0, of.published)
+    world, effects = core.step(world, Looked(60.0, of.kernel.facts()))
+    assert world.easing == {} and world.healths["cable", 4].returned_s is None
+    (state,) = [effect.text for effect in effects if isinstance(effect, LoadState)]
+    assert state == render_state(of.plan, {4: frozenset({"cable", "dsl"})})
+
+
+def test_a_line_that_was_too_bad_is_not_well_after_a_restart() -> None:
+    """Its measurements are gone, and say nothing until there are enough of them again."""
+    of = Play(samples.plan("probe: {rise: 2, loss: {down: 20%, up: 10%}}\n" + samples.TWO))
+    of.act("1 cable .\n1 dsl .")
+    for number in range(40):
+        of.step(Tallied(2 + number / 2, "cable", 4, 1, (20.0,) * (number % 3 > 0), 2.0))
+    of.act("30 restart\n31 cable .\n32 cable .\n33 cable .")
+    assert of.world.healths["cable", 4].state == "down"
+    assert reports.reason(of.world, ("cable", 4), 33.0) == (
+        "it answers, but its loss is not measured anew yet (loss: down 20%, up 10%)"
+    )
+    for number in range(20):
+        of.step(Tallied(34 + number / 2, "cable", 4, 1, (20.0,), 34.0))
+    of.act("50 cable .")
+    assert of.world.healths["cable", 4].state == "up"
+
+
+def test_what_is_in_dispute_has_a_name_of_its_own() -> None:
+    plan = samples.plan(TEXTS["hours"].replace(samples.TWO, samples.DUAL))
+    of = Play(plan)
+    wanted = [
+        *(AddRule(rule) for rule in plan.rules),
+        *(AddDefault(replace(one, ours=True)) for one in of.kernel.defaults),
+        *(SetBalance(4, (NextHop("wan1", "192.0.2.1", weight),)) for weight in (1, 2)),
+        *(SetBalance(family, ()) for family in plan.families),
+    ]
+    names = [disputes.thing(effect) for effect in wanted]
+    assert len(names) == len(set(names)) > 20
 
 
 def test_what_was_known_of_another_device_says_nothing() -> None:

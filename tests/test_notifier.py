@@ -23,6 +23,11 @@ from nib.stream import Change, Item, Notice, Sample, Snapshot, Told
 
 PLAN = samples.plan(samples.TWO + "notify: {mail: noc@example.org}\nhooks: {timeout: 1s}\n")
 EPOCH_S = 1_700_000_000.0
+SAID = "cable is down in IPv4 since second 9.5: it is down"
+
+
+def clock(time_s: float) -> str:
+    return f"second {time_s - EPOCH_S:g}"
 
 
 def status(**health: Shown) -> Snapshot:
@@ -151,7 +156,7 @@ def test_the_sixteen_arguments_of_net_isp_balance() -> None:
 
 
 def test_json_for_programs() -> None:
-    assert json.loads(telling.to_json(down())) == {
+    assert json.loads(telling.to_json(down(), clock)) == {
         "version": 1,
         "state": "down",
         "before": "up",
@@ -161,20 +166,23 @@ def test_json_for_programs() -> None:
         "since_s": 9.5,
         "since_time_s": EPOCH_S + 9.5,
         "address": "192.0.2.9",
+        "text": SAID,
     }
-    posted = json.loads(telling.webhook((down(), down()), "router"))
-    assert posted["text"].splitlines() == ["router: cable is down in IPv4: it is down"] * 2
+    posted = json.loads(telling.webhook((down(), down()), "router", clock))
+    assert posted["text"].splitlines() == [f"router: {SAID}"] * 2
     assert [event["uplink"] for event in posted["events"]] == ["cable", "cable"]
 
 
+def test_a_hook_has_the_sentence_for_people() -> None:
+    assert telling.environment(down(), PLAN, clock)["NIB_TEXT"] == SAID
+
+
 def test_a_mail() -> None:
-    text = telling.mail((down(),), "router", "noc@example.org", lambda time_s: f"[{time_s:.1f}]")
+    text = telling.mail((down(),), "router", "noc@example.org", clock)
     mail = message_from_bytes(text, policy=default)
     assert mail["To"] == "noc@example.org"
     assert mail["Subject"] == "router: cable is down in IPv4"
-    assert (
-        mail.get_content() == f"cable is down in IPv4, since [{EPOCH_S + 9.5:.1f}]:\n  it is down\n"
-    )
+    assert mail.get_content() == f"{SAID}\n"
     assert b"\r" not in text
 
 

@@ -63,19 +63,35 @@ def test_the_table_is_there_before_forwarding_and_before_any_link(routers: Route
         assert int(loaded) < int(started), later
 
 
-def test_a_table_that_cannot_load_leaves_the_router_closed(routers: Routers) -> None:
+TABLE = "/etc/nib/nib.nft"
+DROP_IN = "/etc/systemd/system/nib-nftables.service.d/10-broken.conf"
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "mend"),
+    [
+        (TABLE, "this is no nft\n", "nib-gen --out /etc"),
+        # the namespace for nft cannot be made
+        (DROP_IN, "[Service]\nInaccessiblePaths=/nowhere\n", f"rm {DROP_IN}; systemctl daemon-reload"),
+    ],
+    ids=["no nft", "no mount namespace"],
+)
+def test_a_table_that_cannot_load_leaves_the_router_closed(
+    routers: Routers, path: str, text: str, mend: str
+) -> None:
     lab = routers(EVEN + FAST)
-    text = lab.router.read("/etc/nib/nib.nft")
-    lab.router.put("/etc/nib/nib.nft", text + "this is no nft\n")
+    before = lab.router.read(path) if lab.router.exists(path) else ""
+    lab.router.put(path, before + text)
     lab.router.boot()
     eventually(lambda: "198.51.102.2" in lab.router.run("ip -4 addr"))
     # the monitor asks for it once more, and while it tries it has not failed
     eventually(lambda: "nib-nftables.service" in lab.router.run("systemctl --failed --no-legend"))
+    assert lab.router.run("nft list tables").splitlines() == ["table inet nib_stopped"]
     assert set(connections(lab.lans[0], 10, timeout=0.3)) & {"198.51.102.2"} == set()
     with server(lab.lans[0], tcp=[5000]), lab.isps[1].exposed(lab.lans[0].network):
         to = lab.lans[0].address
         assert set(connections(lab.inet, 10, dst=to, port=5000, timeout=0.3)) == {"timeout"}
-    lab.router.put("/etc/nib/nib.nft", text)
+    lab.router.run(mend)
     # a start would join one that the monitor asked for and that has read the broken file
     lab.router.run(f"systemctl restart {UNITS}")
     lab.until(cable="up", dsl="up")

@@ -1,5 +1,9 @@
 """Without the monitor the last good state goes on; with it again nothing breaks."""
 
+import shlex
+import time
+from itertools import groupby
+
 import pytest
 
 from lab.errors import eventually
@@ -41,6 +45,49 @@ def test_without_the_monitor_balancing_and_carrier_failover_go_on(
             10,
         )
     lab.router.run("systemctl reset-failed nib-monitor.service || true")
+
+
+CANARY_S = 16.0
+# The last slot of cable, the ways of the router's own connections, and the time after that.
+LOOK = (
+    "while :; do"
+    " slots=$(nft list map inet nib balance_default4 | grep -Eo '[0-9]+ : goto new_cable');"
+    " ways=$(ip route show table 7000 | grep -Eo 'wan. weight [0-9]+');"
+    " echo $slots, $ways, $(cut -d' ' -f1 /proc/uptime); sleep 0.1; done >/run/looks"
+)
+
+
+def test_a_return_that_has_begun_goes_on_after_a_restart(routers: Routers) -> None:
+    """And the router's own connections return with those of the LANs, in the same steps."""
+    lab = routers(HOME + FAST.replace("canary: 0s", f"canary: {CANARY_S:g}s"))
+    lab.start()
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    lab.isps[0].restore()
+    lab.until(cable="up")
+    lab.router.run(f"systemd-run --unit=looks sh -c {shlex.quote(LOOK)}")
+    returned_s = float(str(lab.status()["cable"]["returned_s"]))
+    for _ in range(2):
+        lab.router.run("systemctl restart nib-monitor.service")
+        lab.until(cable="up")
+    # the second step, and the last
+    for passed_s in (CANARY_S / 2, CANARY_S):
+        time.sleep(max(0.0, returned_s + passed_s - time.monotonic()))
+        lab.router.run("systemctl restart nib-monitor.service")
+        time.sleep(3)
+    lab.router.run("systemctl stop looks.service")
+
+    steps = []
+    for line in lab.router.read("/run/looks").splitlines():
+        slots, ways, time_s = line.split(", ")
+        part = round(100 * (int(slots.split()[0]) + 1) / 65536)
+        weights = tuple(int(weight) for weight in ways.split()[2::3])
+        # a monitor that stops leaves no ways behind
+        steps += [(part, weights, float(time_s) - returned_s)] if weights else []
+    assert [part for part, _ in groupby(part for part, _, _ in steps)] == [23, 60, 75]
+    assert [ways for ways, _ in groupby(ways for _, ways, _ in steps)] == [(3, 10), (3, 2), (3, 1)]
+    firsts = [next(at_s for part, _, at_s in steps if part == wanted) for wanted in (60, 75)]
+    assert firsts[0] >= CANARY_S / 2 and firsts[1] >= CANARY_S
 
 
 @pytest.mark.parametrize("end", [STOP, KILL], ids=["stop", "kill"])

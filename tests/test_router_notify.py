@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lab.errors import eventually
+from lab.image import FURTHER
 from nib_lab import FAST, HOME, NibLab, Routers
 
 pytestmark = pytest.mark.lab
@@ -112,6 +113,20 @@ def test_a_hanging_hook_delays_nothing(routers: Routers) -> None:
     assert "15-fails ended with status 7" in said
     assert "17-open is not executable" in said
     lab.router.run("pgrep -x sleep && exit 1 || true")
+
+
+@pytest.mark.parametrize("program", ["exim", "postfix"])
+def test_a_real_mail_program_delivers(routers: Routers, suite: str, program: str) -> None:
+    """One is setuid to reach its queue and delivers itself; one is setgid, and has a daemon."""
+    config = HOME + FAST + "notify: {mail: anna}\n"
+    lab = routers(config, packages=FURTHER[program][suite])
+    lab.router.run("useradd -m anna")
+    lab.start()
+    lab.isps[0].fail()
+    eventually(lambda: "Subject: router: cable is down" in lab.router.read("/var/mail/anna"), 30)
+    mail = lab.router.read("/var/mail/anna")
+    assert re.search(r"^From: .*nib-mail@", mail, re.MULTILINE)
+    assert "cable is down in IPv4 since " in mail
 
 
 def test_it_can_do_little(routers: Routers) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import private
 import samples
 from nib.policies import Policy, Share
-from nib.state import SLOTS, carriers, everything, render_state, slots
+from nib.state import SLOTS, carriers, everything, render_state, route_weights, slots
 
 WEIGHTS = st.lists(st.integers(1, 256), min_size=1, max_size=62)
 
@@ -27,6 +27,32 @@ def test_ranges_cover_all_slots_and_fit_the_weights(weights: list[int]) -> None:
         wanted = Fraction(share.weight, sum(weights))
         assert abs(Fraction(edge - first, SLOTS) - wanted) <= Fraction(1, SLOTS)
     assert edge == SLOTS
+
+
+@given(st.lists(st.integers(1, 256 * 100), max_size=62))
+def test_a_route_has_the_same_proportions(weights: list[int]) -> None:
+    found = route_weights(weights)
+    assert all(1 <= weight <= 256 for weight in found)
+    assert len(found) == len(weights)
+    for weight, of in zip(found, weights, strict=True):
+        # the heaviest is exact, or as heavy as can be: the others are rounded to it
+        exact = max(found) * of / max(weights)
+        assert abs(weight - exact) <= 0.5 + 1e-9 or (weight == 1 and exact < 1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([3, 1], [3, 1]),
+        ([2, 2], [1, 1]),
+        ([256, 255], [256, 255]),
+        ([30, 100], [3, 10]),
+        ([25600, 10], [256, 1]),
+        ([7], [1]),
+    ],
+)
+def test_examples_of_route_weights(weights: list[int], expected: list[int]) -> None:
+    assert route_weights(weights) == expected
 
 
 def test_examples_of_ranges() -> None:

@@ -81,6 +81,7 @@ def apply(config: Config, *, yes: bool) -> int:
             plan,
             steps.carried_over(plan, status),
             counting(plan, minute),
+            easing=steps.easing(plan, status, time.monotonic()),
             drained=steps.drained(status),
         )
         remake = try_out(changes, state)

@@ -20,6 +20,7 @@ class Paths:
     nib_history: str = "nib-history"
     nib_metrics: str = "nib-metrics"
     sendmail: str = "/usr/sbin/sendmail"
+    setpriv: str = "setpriv"
     systemd_sysusers: str = "systemd-sysusers"
     systemd_networkd_wait_online: str = "/usr/lib/systemd/systemd-networkd-wait-online"
 

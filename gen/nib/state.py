@@ -5,8 +5,9 @@ again for what it knows and sends it alone.  One text, two senders.  Each map is
 anew in one transaction, so the text may be sent at any time, any number of times.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv6Network
+from math import gcd
 from types import MappingProxyType
 
 from nib.families import Family
@@ -15,6 +16,8 @@ from nib.policies import Policy, Share
 
 # Any weight to 1/65536.  A smaller modulus rounds visibly: 100:1 becomes 253:3 with 256.
 SLOTS = 65536
+
+HEAVIEST = 256  # a way of a route
 
 Live = Mapping[Family, frozenset[str]]
 """For each family the names of the uplinks that are alive."""
@@ -42,6 +45,15 @@ def everything(plan: Plan) -> Live:
 def eased(shares: Iterable[Share], easing: Mapping[str, int]) -> tuple[Share, ...]:
     """The shares with the weights that they have for now."""
     return tuple(Share(s.uplink, s.weight * easing.get(s.uplink, 100)) for s in shares)
+
+
+def route_weights(weights: Sequence[int]) -> list[int]:
+    """The same proportions in numbers that a route takes, 1 to 256: the smallest that do."""
+    if not weights:
+        return []
+    common = gcd(*weights)
+    scale = max(1, max(weights) / common / HEAVIEST)
+    return [max(1, round(weight / common / scale)) for weight in weights]
 
 
 def carriers(policy: Policy, live: frozenset[str]) -> tuple[Share, ...]:

@@ -25,7 +25,8 @@ class FamilyStatus:
     the first; `share` 0..1 of the new flows of the default policy.  `outage` names the outage that
     it is in, until it carries its whole share again; `missed_s` is when the first question of the
     last one was asked that nobody answered, and `fell_s` when it was decided.  `outages` counts
-    them, `penalty` is what they cost, as of `fell_s`.
+    them, `penalty` is what they cost, as of `fell_s`.  `poor`: the measures that are beyond their
+    limits; `returned_s` is when it came back, while it takes less than its share.
     """
 
     family: Family
@@ -43,6 +44,13 @@ class FamilyStatus:
     missed_s: float | None = None
     fell_s: float = 0.0
     penalty: float = 0.0
+    poor: tuple[str, ...] = ()
+    returned_s: float | None = None
+
+    @property
+    def eased(self) -> bool:
+        """Whether it takes less than its share, having come back a moment ago."""
+        return self.returned_s is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,21 @@ class UplinkStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Disputed:
+    """Of what somebody else removes: how often it was put back, and when last (`last_s`)."""
+
+    thing: str
+    times: int
+    last_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything the monitor knows, at `at_s` of CLOCK_MONOTONIC.
 
     `discounted`: the targets that answer on no uplink, although others do; they say nothing.
-    `contested`: what of nib's somebody else removes again and again, by its name.
+    `contested`: what of nib's somebody else removes again and again, by its name; `disputes` says
+    of each how long that goes on.
     """
 
     version: int
@@ -95,6 +113,7 @@ class Status:
     uplinks: tuple[UplinkStatus, ...]
     discounted: tuple[str, ...] = ()
     contested: tuple[str, ...] = ()
+    disputes: tuple[Disputed, ...] = ()
 
 
 def to_json(status: Status) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from nib.columns import columns, duration, percent
+from nib.sentence import headline, sentence
 from nib.status import Admin, FamilyStatus, Status, UplinkStatus
 
 STALE_S = 10.0
@@ -12,21 +13,26 @@ STALE_S = 10.0
 def status_report(status: Status, now_s: float, clock: Callable[[float], str]) -> str:
     """The state of every uplink, for a person; ends with a newline.
 
-    `now_s` is CLOCK_MONOTONIC; `clock` makes local clock time of seconds before now.
+    Beneath the table stands a sentence for each that is not simply up.  `now_s` is CLOCK_MONOTONIC;
+    `clock` makes local clock time of seconds before now.
     """
     several = any(len(uplink.families) > 1 for uplink in status.uplinks)
-    head = ["uplink", "device", "state", "since", "loss", "rtt", "weight", "new flows", "why"]
+    head = ["uplink", "device", "state", "since", "loss", "rtt", "weight", "new flows"]
     rows = []
+    said = []
     for uplink in status.uplinks:
         for family in uplink.families:
             row = _status_row(uplink, family, now_s, clock)
             rows.append((row[0], f"ipv{family.family}", *row[1:]) if several else row)
+            if family.health != "up" or family.eased or uplink.admin.state != "auto":
+                said.append(_sentence(uplink, family, now_s, clock))
     if several:
         head.insert(1, "family")
-    return columns(head, rows) + "".join(
-        f"something keeps removing {name}: nib puts it back, but ever more rarely\n"
+    said += [
+        f"something keeps removing {name}: nib puts it back, but ever more rarely"
         for name in status.contested
-    )
+    ]
+    return columns(head, rows) + "".join(f"{line}\n" for line in said)
 
 
 _STATE = {"down": "DOWN", "absent": "no IPv6"}
@@ -46,8 +52,15 @@ def _status_row(
         "-" if family.rtt_ms is None else f"{family.rtt_ms:.1f} ms",
         str(uplink.weight),
         percent(family.share),
-        family.reason + _order(uplink.admin, now_s, clock),
     )
+
+
+def _sentence(
+    uplink: UplinkStatus, family: FamilyStatus, now_s: float, clock: Callable[[float], str]
+) -> str:
+    said = headline(uplink.name, family.health, family.family)
+    since = clock(max(0.0, now_s - family.since_s))
+    return sentence(said, family.reason, since) + _order(uplink.admin, now_s, clock)
 
 
 def _order(admin: Admin, now_s: float, clock: Callable[[float], str]) -> str:

@@ -5,9 +5,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
+from nib.families import Family
+from nib.monitor.health import recall, share
 from nib.plan import Mark, Plan
 from nib.render import NETWORK, UNITS
-from nib.state import Live, everything
+from nib.state import Easing, Live, everything
 from nib.status import Status
 
 NETWORKD = "systemd-networkd.service"
@@ -219,6 +221,18 @@ def carried_over(plan: Plan, status: Status | None) -> Live:
         )
         for family, names in everything(plan).items()
     }
+
+
+def easing(plan: Plan, status: Status | None, at_s: float) -> Easing:
+    """Who takes less than its share of new flows: a return that has begun goes on."""
+    probes = {(uplink.name, uplink.device): uplink.probe for uplink in plan.uplinks}
+    found: dict[Family, dict[str, int]] = {}
+    for uplink in status.uplinks if status else ():
+        for family in uplink.families:
+            probe = probes.get((uplink.name, uplink.device))
+            if probe and (part := share(recall(family), at_s, probe)) < 100:
+                found.setdefault(family.family, {})[uplink.name] = part
+    return found
 
 
 def drained(status: Status | None) -> frozenset[str]:

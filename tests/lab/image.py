@@ -41,6 +41,9 @@ FURTHER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     # Without netbase firewalld knows no protocol by its name.
     "firewalld": dict.fromkeys(("bookworm", "trixie"), ("firewalld", "netbase")),
+    # Mail programs: the one is setgid to reach its queue, the other setuid.
+    "exim": dict.fromkeys(("bookworm", "trixie"), ("exim4-daemon-light",)),
+    "postfix": dict.fromkeys(("bookworm", "trixie"), ("postfix",)),
     "foomuuri": {"trixie": ("foomuuri",)},
     "iptables": {"trixie": ("iptables",)},
 }

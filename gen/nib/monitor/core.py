@@ -35,7 +35,7 @@ from nib.monitor.events import (
     Tallied,
     Woke,
 )
-from nib.monitor.health import Health, fall, measure, next_share_s, observe, share
+from nib.monitor.health import Health, fall, measure, next_share_s, observe, recall, share
 from nib.monitor.tally import Tally
 from nib.monitor.watching import discount, watch
 from nib.monitor.world import Key, World, obstacle, obstacles, outage
@@ -69,14 +69,7 @@ def begin(
     """
     devices = {uplink.name: uplink.device for uplink in plan.uplinks}
     known = {
-        (uplink.name, family.family): Health(
-            state="down" if family.health == "absent" else family.health,
-            since_s=family.since_s,
-            outages=family.outages,
-            missed_s=family.missed_s,
-            penalty=family.penalty,
-            fell_s=family.fell_s,
-        )
+        (uplink.name, family.family): recall(family)
         for uplink in (before.uplinks if before else ())
         if uplink.device == devices.get(uplink.name)
         for family in uplink.families
@@ -99,8 +92,9 @@ def begin(
     live = carrying.settled(
         plan, alive, carrying.without(carrying.last(plan, before), admin.down(orders))
     )
-    hours, memory = counting(plan, minute), upkeep.recall(before)
-    return World(plan, states, live, orders, live, hours, upkeep=memory)
+    loads, disputed = disputes.recall(before)
+    hours, memory = counting(plan, minute), upkeep.recall(before, disputed)
+    return World(plan, states, live, orders, live, hours, loads=loads, upkeep=memory)
 
 
 def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
@@ -137,10 +131,12 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
         case Ordered():
             world, answers, heard = _obey(world, event)
             said = [*said, *heard]
-        case Failed(_, LoadState() | LoadTable()):
+        case Failed(_, LoadState()):
             # Most likely the table itself is missing: the next try loads all of it.
-            retry_at = at_s + RETRY_S
-            world = replace(world, table_gone=True, loads=disputes.NONE, retry_at=retry_at)
+            world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
+        case Failed(_, LoadTable()):
+            # it was never there, so nobody removed it
+            world = replace(world, table_gone=True, loads=disputes.NONE, retry_at=at_s + RETRY_S)
         case Failed(_, effect):
             world = replace(world, upkeep=upkeep.refused(world.upkeep, effect))
         case Judged() | Tallied() | Woke() | Poked():
@@ -284,7 +280,9 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
         world = replace(world, loads=disputes.NONE)
     elif world.loads.contested:
         waits.append(world.loads.peace_s)
-    memory, repairs, look_at = upkeep.repair(world.plan, facts, world.live, world.upkeep, at_s)
+    memory, repairs, look_at = upkeep.repair(
+        world.plan, facts, world.live, world.upkeep, at_s, easing=world.easing
+    )
     effects += repairs
     if look_at is not None:
         waits.append(look_at)

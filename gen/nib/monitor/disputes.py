@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nib.monitor.events import AddDefault, AddNetwork, AddRule, Effect, Say, SetBalance
+from nib.plan import Table
+from nib.status import Disputed, Status
 
 PATIENCE = 5
 PEACE_S = 10.0
@@ -17,6 +19,7 @@ LONGEST_S = 30.0
 PutBack = AddRule | AddDefault | AddNetwork | SetBalance
 
 TABLE = "nib's nft table"
+MAIN = Table(254)
 NAMED = 3  # so many things in dispute are named, the others counted
 
 
@@ -52,10 +55,23 @@ class Dispute:
 NONE = Dispute()
 
 
-def contested(disputes: Mapping[PutBack, Dispute], loads: Dispute) -> tuple[str, ...]:
-    """What people should know of: the names of the things, sorted."""
-    names = {_name(effect) for effect, one in disputes.items() if one.contested}
-    return tuple(sorted(names | ({TABLE} if loads.contested else set())))
+def contested(
+    disputes: Mapping[PutBack, Dispute], named: Mapping[str, Dispute]
+) -> tuple[Disputed, ...]:
+    """What people should know of, and the next monitor, sorted by name."""
+    found = {thing(effect): one for effect, one in disputes.items() if one.contested}
+    found |= {name: one for name, one in named.items() if one.contested}
+    return tuple(Disputed(name, one.times, one.last_s) for name, one in sorted(found.items()))
+
+
+def recall(before: Status | None) -> tuple[Dispute, Mapping[str, Dispute]]:
+    """That of the table and the others, as a monitor before this one left them.
+
+    Only what is contested: what was put back now and then may have been missing because that
+    monitor had stopped.
+    """
+    known = {one.thing: Dispute(one.times, one.last_s) for one in before.disputes} if before else {}
+    return known.pop(TABLE, NONE), known
 
 
 def news(before: tuple[str, ...], now: tuple[str, ...]) -> list[Effect]:
@@ -81,14 +97,30 @@ def _hint(names: list[str]) -> str:
     return "ip monitor rule" if names[0].startswith("the ip rule") else "ip monitor route"
 
 
-def _name(effect: PutBack) -> str:
+def thing(effect: PutBack) -> str:
+    """What is put back, in words that no other thing has."""
     match effect:
         case AddRule(rule):
-            return f"the ip rule {rule.priority}" + (" of IPv6" if rule.family == 6 else "")
+            of = " of IPv6" if rule.family == 6 else ""
+            selectors = [
+                f" {word} {value}"
+                for word, value in (
+                    ("from", rule.source),
+                    ("out by", rule.oif),
+                    ("in by", rule.iif),
+                    ("with mark", rule.mark and f"{rule.mark:#010x}"),
+                )
+                if value
+            ]
+            return f"the ip rule {rule.priority}{''.join(selectors)}{of}"
         case AddDefault(default):
             of = "IPv6 " if default.family == 6 else ""
-            return f"the {of}default route by {default.device}"
+            via = f" via {default.gateway}" if default.gateway else ""
+            table = "main" if default.table == MAIN else f"table {default.table}"
+            return f"the {of}default route by {default.device}{via} in {table}"
         case AddNetwork(network):
             return f"{network.network} of {network.device}"
-        case SetBalance(family):
-            return "the balance table" + (" of IPv6" if family == 6 else "")
+        case SetBalance(family, hops):
+            ways = ", ".join(f"{hop.device} via {hop.gateway} weight {hop.weight}" for hop in hops)
+            of = " of IPv6" if family == 6 else ""
+            return f"the balance table{of} ({ways or 'empty'})"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from nib import status
 from nib.monitor.tally import Tally
 from nib.probe import Limits, Probe
+from nib.status import FamilyStatus
 
 # The penalty for going down, after RFC 2439: each time adds one, and half of it is forgotten in
 # the half life.  More than HELD holds an uplink down until no more than FREE is left.
@@ -35,6 +36,24 @@ class Health:
     fell_s: float = 0.0
     poor: tuple[str, ...] = ()
     returned_s: float | None = None
+
+
+def recall(before: FamilyStatus) -> Health:
+    """What a monitor before this one believed.
+
+    A family that was absent was obstructed, and has to answer before it counts; a return that had
+    begun goes on.
+    """
+    return Health(
+        state="down" if before.health == "absent" else before.health,
+        since_s=before.since_s,
+        outages=before.outages,
+        missed_s=before.missed_s,
+        penalty=before.penalty,
+        fell_s=before.fell_s,
+        poor=before.poor,
+        returned_s=before.returned_s,
+    )
 
 
 def observe(

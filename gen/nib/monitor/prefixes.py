@@ -31,21 +31,27 @@ def learn(plan: Plan, facts: Facts, known: Prefixes) -> Prefixes:
     }
 
 
-def repairs(plan: Plan, facts: Facts, prefixes: Prefixes) -> Iterator[Effect]:
-    """What makes the lans' routes right."""
-    devices = {device.name: device.addresses for device in facts.devices if device.up}
-    wanted = {
+def wanted(plan: Plan, facts: Facts, prefixes: Prefixes) -> set[LanNetwork]:
+    """What the lans ought to have."""
+    devices = {device.name for device in facts.devices if device.up}
+    return {
         LanNetwork(prefixes[uplink.name][lan.subnet], lan.device, uplink.id)
         for uplink in plan.routed
         if uplink.delegated and uplink.name in prefixes
         for lan in plan.lans
         if lan.subnet is not None and lan.device in devices
     }
+
+
+def repairs(plan: Plan, facts: Facts, prefixes: Prefixes) -> Iterator[Effect]:
+    """What makes the lans' routes right."""
+    right = wanted(plan, facts, prefixes)
+    devices = {device.name: device.addresses for device in facts.devices if device.up}
     present = {one for one in facts.networks if (6, one.address) in devices.get(one.device, ())}
-    for network in sorted(wanted - present, key=str):
+    for network in sorted(right - present, key=str):
         yield AddNetwork(network)
     for network in facts.networks:
-        if network not in wanted and network.device in devices:
+        if network not in right and network.device in devices:
             yield RemoveNetwork(network)
 
 

@@ -27,8 +27,9 @@ from nib.monitor.health import damped_s, share
 from nib.monitor.tally import Tally
 from nib.monitor.world import Key, World, device_of, obstacle, outage
 from nib.plan import Uplink
+from nib.sentence import headline, sentence
 from nib.state import carriers, eased
-from nib.status import AUTO, VERSION, FamilyStatus, Shown, Status, UplinkStatus
+from nib.status import AUTO, VERSION, Disputed, FamilyStatus, Shown, Status, UplinkStatus
 
 
 def reason(world: World, key: Key, at_s: float) -> str:
@@ -73,23 +74,19 @@ def _reason(world: World, key: Key, at_s: float) -> str:
 def _beyond(world: World, key: Key) -> list[str]:
     """The measures that are worse than they may be."""
     probe, tally = world.plan.uplink(key[0]).probe, world.tallies.get(key, Tally())
+    lost = None if tally.common_loss is None else 100 * tally.common_loss
     words = {
-        "loss": (
-            probe.loss,
-            100 * (tally.common_loss or 0),
-            "{:.0f}% of the questions are lost",
-            "%",
-        ),
-        "rtt": (probe.rtt, tally.rtt_ms or 0, "answers take {:.0f} ms", " ms"),
-        "jitter": (probe.jitter, tally.jitter_ms or 0, "answers differ by {:.0f} ms", " ms"),
+        "loss": (probe.loss, lost, "{:.0f}% of the questions are lost", "%"),
+        "rtt": (probe.rtt, tally.rtt_ms, "answers take {:.0f} ms", " ms"),
+        "jitter": (probe.jitter, tally.jitter_ms, "answers differ by {:.0f} ms", " ms"),
     }
     said = []
     for name in world.healths[key].poor:
         limits, value, text, unit = words[name]
         if limits:
-            said.append(
-                f"{text.format(value)} ({name}: down {limits.down}{unit}, up {limits.up}{unit})"
-            )
+            # a monitor before this one measured it
+            what = f"its {name} is not measured anew yet" if value is None else text.format(value)
+            said.append(f"{what} ({name}: down {limits.down}{unit}, up {limits.up}{unit})")
     return said
 
 
@@ -97,11 +94,8 @@ def change(world: World, key: Key, at_s: float) -> str:
     """What the journal hears of a new state."""
     name, family = key
     found = obstacle(world, key)
-    why = reason(world, key, at_s)
-    if found and found.absent:
-        return f"{name} has no IPv6: {why}"
-    of = " in IPv6" if family == 6 else ""
-    return f"{name} is {world.healths[key].state}{of}: {why}"
+    health: Shown = "absent" if found and found.absent else world.healths[key].state
+    return sentence(headline(name, health, family), reason(world, key, at_s))
 
 
 def whole(key: Key) -> str:
@@ -126,12 +120,19 @@ def status(world: World, at_s: float) -> Status:
         tuple(_uplink_status(world, uplink, shares, at_s) for uplink in world.plan.uplinks),
         discounted=tuple(sorted(map(str, world.discounted))),
         contested=contested(world),
+        disputes=disputed(world),
     )
 
 
 def contested(world: World) -> tuple[str, ...]:
     """What somebody else removes again and again, by its name."""
-    return disputes.contested(world.upkeep.disputes, world.loads)
+    return tuple(one.thing for one in disputed(world))
+
+
+def disputed(world: World) -> tuple[Disputed, ...]:
+    """The same, and how long that goes on."""
+    named = {**world.upkeep.disputed, disputes.TABLE: world.loads}
+    return disputes.contested(world.upkeep.disputes, named)
 
 
 def news(published: Status | None, now: Status, age_s: float) -> bool:
@@ -250,6 +251,8 @@ def _family_status(
         outages=health.outages,
         penalty=health.penalty,
         fell_s=health.fell_s,
+        poor=health.poor,
+        returned_s=health.returned_s,
     )
 
 
@@ -266,7 +269,7 @@ def _shown(world: World, key: Key) -> tuple[Shown, float]:
 
 def _essence(of: Status) -> list[object]:
     return [
-        of.contested,
+        of.disputes,
         *(
             (uplink.admin, one.health, one.since_s, one.address, one.gateway, one.share)
             for uplink in of.uplinks

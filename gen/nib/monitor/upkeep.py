@@ -27,7 +27,7 @@ from nib.monitor.events import (
     SetBalance,
 )
 from nib.plan import Plan, Rule, Table, Uplink
-from nib.state import Live, Prefixes, carriers
+from nib.state import Easing, Live, Prefixes, carriers, eased, route_weights
 from nib.status import Status
 
 # The kernel makes one route of two IPv6 routes with the same metric.  What is put back must stay
@@ -46,7 +46,8 @@ MAIN = Table(254)
 class Memory:
     """`missing`: since when a thing is gone.  `asked`: when a repair was last asked for.
 
-    `disputes`: what was put back of late, and how often.  `gateways`: the last gateway seen on a
+    `disputes`: what was put back of late, and how often.  `disputed`: the same by name, as a
+    monitor before this one left it, until the first repair.  `gateways`: the last gateway seen on a
     device, with the addresses the device had then.  `told`: the gateways that a monitor before this
     one left, with the device and an address that it had then; they count at the first look.
     `prefixes`: the networks that were last delegated.
@@ -55,25 +56,27 @@ class Memory:
     missing: Mapping[Rule | Default, float] = field(default_factory=dict)
     asked: Mapping[Effect, float] = field(default_factory=dict)
     disputes: Mapping[PutBack, Dispute] = field(default_factory=dict)
+    disputed: Mapping[str, Dispute] = field(default_factory=dict)
     gateways: Mapping[tuple[str, Family], tuple[str | None, Device]] = field(default_factory=dict)
     told: Mapping[tuple[str, Family], tuple[str, str, str]] = field(default_factory=dict)
     prefixes: Prefixes = field(default_factory=dict)
 
 
-def recall(status: Status | None) -> Memory:
+def recall(status: Status | None, disputed: Mapping[str, Dispute]) -> Memory:
     """What the last monitor knew: it may have died while routes were gone that no other knows."""
     return Memory(
+        disputed=disputed,
         told={
             (uplink.name, one.family): (one.gateway, uplink.device, one.address)
             for uplink in (status.uplinks if status else ())
             for one in uplink.families
             if one.gateway and one.address
-        }
+        },
     )
 
 
 def repair(
-    plan: Plan, facts: Facts, live: Live, memory: Memory, at_s: float
+    plan: Plan, facts: Facts, live: Live, memory: Memory, at_s: float, *, easing: Easing
 ) -> tuple[Memory, tuple[Effect, ...], float | None]:
     """The repairs that are due at `at_s`, and when to look again (None: when facts change)."""
     expected = dict(_expected(plan, facts, memory))
@@ -91,15 +94,20 @@ def repair(
     present = {entry.rule for entry in facts.rules}
     wanted += [AddRule(rule) for rule in from_addresses if rule not in present]
     wanted += _surplus(plan, facts, from_addresses)
-    balances = dict(_balance(plan, facts, live))
+    balances = dict(_balance(plan, facts, live, easing))
     wanted += [balance for balance, there in balances.items() if not there]
 
     # what ought to be otherwise now, or is left alone, is no longer in dispute
-    ours = {*map(_put_back, expected), *map(AddRule, from_addresses), *balances}
+    ours: set[PutBack] = {
+        *map(_put_back, expected),
+        *map(AddRule, from_addresses),
+        *map(AddNetwork, prefixes.wanted(plan, facts, memory.prefixes)),
+        *balances,
+    }
     disputed = {
         effect: one
-        for effect, one in memory.disputes.items()
-        if (effect in ours or isinstance(effect, AddNetwork)) and at_s < one.peace_s
+        for effect, one in _disputes(memory, ours)
+        if effect in ours and at_s < one.peace_s
     }
     asked = {}
     due: list[Effect] = []
@@ -119,7 +127,7 @@ def repair(
         later.append(next_s)
     later += [one.peace_s for one in disputed.values() if one.contested]
     return (
-        replace(memory, missing=missing, asked=asked, disputes=disputed),
+        replace(memory, missing=missing, asked=asked, disputes=disputed, disputed={}),
         tuple(due),
         min(later, default=None),
     )
@@ -129,6 +137,14 @@ def refused(memory: Memory, effect: Effect) -> Memory:
     """The kernel did not do it: that nobody removed it is certain."""
     kept = {of: one for of, one in memory.disputes.items() if of != effect}
     return replace(memory, disputes=kept)
+
+
+def _disputes(memory: Memory, ours: Iterable[PutBack]) -> Iterator[tuple[PutBack, Dispute]]:
+    if memory.disputed:
+        for effect in ours:
+            if one := memory.disputed.get(disputes.thing(effect)):
+                yield effect, one
+    yield from memory.disputes.items()
 
 
 def _put_back(thing: Rule | Default) -> AddRule | AddDefault:
@@ -270,16 +286,18 @@ def _surplus(plan: Plan, facts: Facts, from_addresses: Iterable[Rule]) -> Iterat
             yield RemoveDefault(default)
 
 
-def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[tuple[SetBalance, bool]]:
+def _balance(
+    plan: Plan, facts: Facts, live: Live, easing: Easing
+) -> Iterator[tuple[SetBalance, bool]]:
     """The router's own new flows: the carriers of the default policy that have a gateway now.
 
-    With each: whether it is so already.
+    They are spread as those of the LANs are.  With each: whether it is so already.
     """
     present = dict(facts.balance)
     for family, names in live.items():
         hops = tuple(
             NextHop(uplink.device, default.gateway, share.weight)
-            for share in carriers(plan.policies[0], names)
+            for share in eased(carriers(plan.policies[0], names), easing.get(family, {}))
             for uplink in (plan.uplink(share.uplink),)
             for default in _defaults(facts, uplink, family)[:1]
             if _carries(_devices(facts).get(uplink.device), family)
@@ -287,9 +305,9 @@ def _balance(plan: Plan, facts: Facts, live: Live) -> Iterator[tuple[SetBalance,
         if family == 6 and len(hops) > 1:
             # IPv6 shares only among gateways: a device that is the way itself has all or nothing
             hops = tuple(hop for hop in hops if hop.gateway) or hops[:1]
-        if len(hops) == 1:
-            # the kernel keeps no weight of an only way
-            hops = (replace(hops[0], weight=1),)
+        # of an only way the kernel keeps no weight, which is then 1 here as well
+        weights = route_weights([hop.weight for hop in hops])
+        hops = tuple(replace(hop, weight=weight) for hop, weight in zip(hops, weights, strict=True))
         yield SetBalance(family, hops), set(hops) == set(present.get(family, ()))
 
 

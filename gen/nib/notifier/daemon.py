@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from nib import __version__, hooks, host, plan
 from nib.control import Away, ask
-from nib.host import Refused, Wrong, command, reason, say
+from nib.host import Refused, Wrong, clock, command, reason, say
 from nib.notices import MAIL_SOCKET
 from nib.notifier import telling
 from nib.notifier.core import Event, Memory, Report, RunHooks, leave, step
@@ -117,8 +117,8 @@ def run_hooks(etc: Path, of: Plan, event: Event) -> None:
             outcome = command(
                 (str(path), *telling.arguments(event, of)),
                 of.notices.hook_timeout_ms / 1000,
-                telling.to_json(event),
-                telling.environment(event, of),
+                telling.to_json(event, _clock),
+                telling.environment(event, of, _clock),
                 shown=str(path),
             )
         except Refused as problem:
@@ -139,7 +139,7 @@ def report(of: Plan, events: tuple[Event, ...]) -> None:
     if of.notices.mail:
         send_mail(MAIL_SOCKET, telling.mail(events, name, of.notices.mail, _clock))
     if of.notices.webhook_file:
-        post(telling.webhook(events, name))
+        post(telling.webhook(events, name, _clock))
 
 
 def send_mail(path: str, text: bytes) -> None:
@@ -180,4 +180,4 @@ def post(text: str) -> None:
 
 
 def _clock(time_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s))
+    return clock(time.time() - time_s)

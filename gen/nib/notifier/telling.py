@@ -8,8 +8,12 @@ from email.policy import SMTP
 
 from nib.notifier.core import Event, Rounds
 from nib.plan import Plan
+from nib.sentence import sentence
 
 VERSION = 1
+
+Clock = Callable[[float], str]
+"""Seconds of the epoch as local time, for people."""
 
 
 def arguments(event: Event, plan: Plan) -> tuple[str, ...]:
@@ -44,7 +48,7 @@ def arguments(event: Event, plan: Plan) -> tuple[str, ...]:
     return tuple(map(str, words))
 
 
-def environment(event: Event, plan: Plan) -> Mapping[str, str]:
+def environment(event: Event, plan: Plan, clock: Clock) -> Mapping[str, str]:
     """The same for new programs, by name."""
     return {
         "NIB_HOOK": event.state,
@@ -56,35 +60,32 @@ def environment(event: Event, plan: Plan) -> Mapping[str, str]:
         "NIB_REASON": event.reason,
         "NIB_ADDRESS": event.address or "",
         "NIB_SINCE": str(int(event.since_time_s)),
+        "NIB_TEXT": text(event, clock),
     }
 
 
-def to_json(event: Event) -> str:
+def to_json(event: Event, clock: Clock) -> str:
     """One line, with its end: what a hook reads from its standard input."""
-    return json.dumps({"version": VERSION} | _fields(event), separators=(",", ":")) + "\n"
+    return json.dumps({"version": VERSION} | _fields(event, clock), separators=(",", ":")) + "\n"
 
 
-def webhook(events: Sequence[Event], host: str) -> str:
+def webhook(events: Sequence[Event], host: str, clock: Clock) -> str:
     """JSON with a `text` for people, which chat services show, and the `events` for programs."""
-    text = "\n".join(f"{host}: {headline(event)}: {event.reason}" for event in events)
+    lines = [f"{host}: {text(event, clock)}" for event in events]
+    fields = [_fields(event, clock) for event in events]
     return json.dumps(
-        {"version": VERSION, "host": host, "text": text, "events": list(map(_fields, events))}
+        {"version": VERSION, "host": host, "text": "\n".join(lines), "events": fields}
     )
 
 
-def mail(events: Sequence[Event], host: str, to: str, clock: Callable[[float], str]) -> bytes:
-    """A whole mail, as sendmail reads it; `clock` puts seconds of the epoch into local time."""
+def mail(events: Sequence[Event], host: str, to: str, clock: Clock) -> bytes:
+    """A whole mail, as sendmail reads it."""
     message = EmailMessage(policy=SMTP.clone(linesep="\n"))
     message["To"] = to
     message["Subject"] = f"{host}: {'; '.join(dict.fromkeys(map(headline, events)))}"
     # so that nobody's absence note answers
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(
-        "".join(
-            f"{headline(event)}, since {clock(event.since_time_s)}:\n  {event.reason}\n"
-            for event in events
-        )
-    )
+    message.set_content("".join(f"{text(event, clock)}\n" for event in events))
     return message.as_bytes()
 
 
@@ -94,8 +95,14 @@ def headline(event: Event) -> str:
     return f"{event.uplink} {said} in IPv{event.family}"
 
 
-def _fields(event: Event) -> dict[str, object]:
-    return {key: value for key, value in asdict(event).items() if key != "rounds"}
+def text(event: Event, clock: Clock) -> str:
+    """The one sentence for people: what is so, since when and why."""
+    return sentence(headline(event), event.reason, clock(event.since_time_s))
+
+
+def _fields(event: Event, clock: Clock) -> dict[str, object]:
+    fields = {key: value for key, value in asdict(event).items() if key != "rounds"}
+    return fields | {"text": text(event, clock)}
 
 
 def _in_a_row(rounds: Rounds, *, answered: bool) -> int:
