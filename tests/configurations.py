@@ -261,12 +261,17 @@ def _forwarding(random: Random, made: Data, _: int) -> list[list[str]] | None:
 
 
 def _firewall(random: Random, made: Data, _: int) -> Data | str | None:
+    """Before anything else it says which lans the router is closed to, where it can be."""
     if random.random() < 0.2:
         return random.choice([None, "off"])
+    lans = made.get("lans", {})
+    for lan in lans.values():
+        _maybe(random, lan, "input", random.choice(["accept", "reject", "reject"]))
+    closed = [name for name, lan in lans.items() if lan.get("input") == "reject"]
     firewall: Data = {}
     names = [*made["uplinks"]]
     _maybe(random, firewall, "log", random.choice(["off", "drops"]))
-    allow = [_allow(random, names) for _ in range(random.randint(0, 4))]
+    allow = [_allow(random, names, closed) for _ in range(random.randint(0, 4))]
     _maybe(random, firewall, "allow", allow)
     by = [name for name, uplink in made["uplinks"].items() if _has_ipv4(uplink)]
     forwards = [_forward(random, number, host, by) for number, host in enumerate(_hosts(made))]
@@ -423,7 +428,7 @@ def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
     return random.choice([None, routes[:10]])
 
 
-def _allow(random: Random, names: list[str]) -> Data:
+def _allow(random: Random, names: list[str], closed: list[str]) -> Data:
     made: Data = {}
     if random.random() < 0.5:
         made["service"] = random.choice(list(SERVICES))
@@ -432,6 +437,9 @@ def _allow(random: Random, names: list[str]) -> Data:
         made["protocol"] = random.choice(["tcp", "udp"])
         made["port"] = _one_or_list(random, [low, f"{low}-{high}", random.randint(1, 39_999)])
     sources = ["203.0.113.0/24", "203.0.113.7", "2001:db8::/32", "0.0.0.0/0", "::/0"]
+    if closed:
+        _maybe(random, made, "lans", random.choice([[":lans"], _some(random, closed)]))
+        sources += ["10.0.0.0/9", "fd01::/16"]
     _maybe(random, made, "source", _one_or_list(random, _some(random, sources)))
     _maybe(random, made, "uplinks", random.choice([[":uplinks"], _some(random, names)]))
     if random.random() < 0.5:

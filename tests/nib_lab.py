@@ -102,6 +102,11 @@ class NibLab(Lab):
         ]
         return uplinks
 
+    def drops(self, reason: str) -> int:
+        """So many packets were dropped for that reason."""
+        listed = self.router.run(f"nft list counter inet nib drop_{reason}")
+        return int(re.findall(r"packets (\d+)", listed)[0])
+
     def listing(self) -> str:
         """Rules, routes and nib's table as the kernel has them, without what comes and goes.
 

@@ -82,12 +82,14 @@ def packets(plan: Plan, known: Situation, random: Random, count: int) -> dict[in
         packet = _packet(plan, pools[random.choice(plan.families)], random, number)
         # the same flow twice is not a new one
         ends = (packet.protocol, packet.source, packet.destination)
-        flow = (*ends, packet.sport, packet.dport, packet.protocol == "icmp" and number)
+        keys: set[tuple[object, ...]]
+        keys = {(*ends, packet.sport, packet.dport, packet.protocol == "icmp" and number)}
         if packet.protocol in ("gre", "esp"):
-            # without ports only one of those that are masqueraded can go to a host
-            flow = (packet.protocol, packet.destination)
-        if flow not in flows:
-            flows.add(flow)
+            # without ports only one of those that are masqueraded can go to a host, and what comes
+            # from that host is its answer
+            keys = {(packet.protocol, end) for end in (packet.source, packet.destination)}
+        if flows.isdisjoint(keys):
+            flows |= keys
             made[number] = packet
     return made
 

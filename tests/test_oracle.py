@@ -47,6 +47,7 @@ def asked(
     device: str | None = None,
     *,
     text: str = RULES,
+    base: str = samples.DUAL,
     dead: str = "",
     protocol: Protocol = "tcp",
     dport: int | None = 443,
@@ -54,7 +55,7 @@ def asked(
     dscp: int = 0,
     balanced: bool = True,
 ) -> Verdict:
-    plan = samples.plan(samples.DUAL + text)
+    plan = samples.plan(base + text)
     live = {family: names - {*dead.split()} for family, names in everything(plan).items()}
     begins = ip_address(source) if source else None
     packet = Packet(begins, ip_address(destination), protocol, 40_000, dport, device, user, dscp)
@@ -172,6 +173,64 @@ def test_what_the_firewall_lets_in(
     found = asked(source, "198.51.100.2", device, text=INWARDS, protocol=protocol, dport=dport)
     assert [way.fate for way in found] == [fate]
     assert origins(found) == ([origin] if origin else [])
+
+
+CLOSED = samples.DUAL.replace(
+    "192.168.20.1/24, ipv6: off}", '[192.168.20.1/24, "fd00:20::1/64"], input: reject}'
+)
+OPENINGS = """\
+firewall:
+  allow:
+    - {service: ssh}
+    - {service: ntp, lans: [guests]}
+    - {protocol: tcp, port: 80, uplinks: [dsl], lans: [":lans"], limit: {rate: 5/minute}}
+    - {protocol: tcp, port: 81, lans: [guests], source: "fd00:20::/64"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("protocol", "dport", "fate", "origin"),
+    [
+        ("tcp", 22, "refused", "lans.guests.input"),
+        ("udp", 22, "refused", "lans.guests.input"),
+        ("udp", 123, "delivered", "firewall.allow[1]"),
+        ("tcp", 80, "delivered", "firewall.allow[2]"),
+        ("tcp", 81, "refused", "lans.guests.input"),
+        ("tcp", 53, "delivered", "lans"),
+        ("udp", 67, "delivered", "lans"),
+        ("icmp", None, "delivered", None),
+        ("gre", None, "refused", "lans.guests.input"),
+    ],
+)
+def test_a_closed_lan_reaches_what_is_opened_to_it(
+    protocol: Protocol, dport: int | None, fate: str, origin: str | None
+) -> None:
+    # whatever the router's address: a lan is where it comes from
+    for to in ("192.168.20.1", "192.168.10.1", "198.51.100.2"):
+        found = asked(
+            "192.168.20.5", to, "lan2", text=OPENINGS, base=CLOSED, protocol=protocol, dport=dport
+        )
+        assert [way.fate for way in found] == [fate]
+        assert origins(found) == ([origin] if origin else [])
+        assert bool(found[0].limit) == (dport == 80)
+        (way,) = asked(
+            "192.168.10.5", to, "lan1", text=OPENINGS, base=CLOSED, protocol=protocol, dport=dport
+        )
+        assert (way.fate, way.limit) == ("delivered", None)
+
+
+def test_what_is_opened_to_lans_alone_is_closed_outside() -> None:
+    for device, source, dport, fate in (
+        ("wan1", "203.0.113.7", 22, "delivered"),
+        ("wan1", "203.0.113.7", 80, "dropped"),
+        ("wan2", "198.51.100.7", 80, "delivered"),
+        ("wan2", "198.51.100.7", 53, "dropped"),
+        ("wan2", "198.51.100.7", 81, "dropped"),
+    ):
+        (way,) = asked(source, "198.51.100.2", device, text=OPENINGS, base=CLOSED, dport=dport)
+        assert way.fate == fate, (device, dport)
+    (six,) = asked("fd00:20::5", "fd00:20::1", "lan2", text=OPENINGS, base=CLOSED, dport=81)
+    assert six.fate == "delivered"
 
 
 def test_a_source_that_lives_elsewhere_is_spoofed() -> None:

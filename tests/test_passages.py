@@ -129,6 +129,46 @@ def test_a_route_is_in_the_file_of_its_device() -> None:
     assert masqueraded == ['"lan1" . 10.1.0.0/16']
 
 
+CLOSED = samples.TWO.replace(
+    "  home:", "  guests: {device: lan2, address: 192.168.20.1/24, input: reject}\n  home:"
+)
+OPENINGS = """\
+firewall:
+  allow:
+    - {service: ssh, limit: {rate: 5/minute}}
+    - {service: ntp, lans: [guests], limit: {rate: 5/minute}}
+    - {service: http, uplinks: [":uplinks"], lans: [":lans"]}
+"""
+
+
+def test_openings_are_for_uplinks_for_closed_lans_or_both(tmp_path: Path) -> None:
+    plan = samples.plan(CLOSED + OPENINGS)
+    assert [lan.name for lan in plan.closed] == ["guests"]
+    outside = [(one.name, one.ports, one.devices) for one in plan.openings(inside=False)]
+    assert outside == [("allow_1", ("22",), ()), ("allow_3", ("80",), ())]
+    inside = [(one.name, one.ports) for one in plan.openings(inside=True)]
+    assert inside == [
+        ("allow_2_lans", ("123",)),
+        ("allow_3_lans", ("80",)),
+        ("lans_udp", ("53", "67", "547")),
+        ("lans_tcp", ("53",)),
+    ]
+    assert {one.devices for one in plan.openings(inside=True)} == {("lan2",)}
+    # from open to closed and back, and as it is while the table is away
+    files = samples.files(CLOSED + OPENINGS)
+    table, stopped, usual = files["nib/nib.nft"], files["nib/stopped.nft"], samples.files()
+    private.load([str(one) for one in (usual["nib/nib.nft"], table, table, stopped)], tmp_path)
+    assert str(stopped).count('iifname { "lan2" } goto input_lan') == 1
+    assert "input_lan" not in str(usual["nib/nib.nft"])
+
+
+def test_without_a_closed_lan_nothing_is_open_inside() -> None:
+    plan = samples.plan(samples.TWO)
+    assert (plan.closed, plan.openings(inside=True)) == ((), ())
+    off = samples.plan(samples.TWO + "firewall: off\n")
+    assert (off.closed, off.openings(inside=False)) == ((), ())
+
+
 MODEMS = """\
 uplinks:
   cable: {device: wan1, address: dhcp, modem: {address: 192.168.100.1, from: [home]}}

@@ -163,17 +163,13 @@ def test_spoofed_sources_are_dropped(routers: Routers) -> None:
     lab.start()
     lan = lab.lans[0]
 
-    def dropped() -> int:
-        listed = lab.router.run("nft list counter inet nib drop_spoofed")
-        return int(re.findall(r"packets (\d+)", listed)[0])
-
-    before = dropped()
+    before = lab.drops("spoofed")
     # from outside, with a source of the LAN or of the other provider
     for source in (lan.address, lab.isps[1].router_address):
         send_raw(
             lab.isps[0], "cpe", lab.isps[0].router_mac, source, lab.isps[0].router_address, n=5
         )
-    assert dropped() - before == 10
+    assert lab.drops("spoofed") - before == 10
     # from the LAN, with a source that is not the LAN's
     send_raw(lan, "eth0", lan.router_mac, "192.0.2.99", lab.inet.address, n=5)
-    assert dropped() - before == 15
+    assert lab.drops("spoofed") - before == 15

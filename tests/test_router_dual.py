@@ -54,7 +54,7 @@ def test_both_families_are_shared_by_weight(routers: Routers) -> None:
         assert len(record.seen) == 1 and not record.gaps_over(0.5), record.gaps
     # and nothing of all that, nor of what neighbours say, was taken for something else
     for reason in ("spoofed", "forward", "input"):
-        assert drops(lab, reason) == 0, reason
+        assert lab.drops(reason) == 0, reason
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["announced", "static"])
@@ -142,9 +142,9 @@ def test_closed_from_outside_over_ipv6(routers: Routers) -> None:
         assert scan(lab.router, inside, (80,)).tcp == {80: "open"}
         # a client's address that comes from outside is false
         lab.isps[1].run("ip address add fd00:10::99/128 dev cpe; true")
-        before = drops(lab, "spoofed")
+        before = lab.drops("spoofed")
         lab.isps[1].attempt("ping -6 -c 2 -i 0.2 -W 1 -I fd00:10::99 2001:db8:2::2")
-        assert drops(lab, "spoofed") >= before + 2
+        assert lab.drops("spoofed") >= before + 2
         # a stop closes both families, and opens nothing
         outside = [str(state["address"]) for state in lab.status(6).values()]
         lab.router.run("systemctl stop nib-nftables")
@@ -154,12 +154,6 @@ def test_closed_from_outside_over_ipv6(routers: Routers) -> None:
         for to in (INTERNET6, lab.inet.address):
             seen = connections(client, 10, dst=to, timeout=0.5)
             assert not {"isp1", "isp2"} & lab.by_isp(seen).keys(), seen
-
-
-def drops(lab: NibLab, reason: str) -> int:
-    """So many packets were dropped for that reason."""
-    listed = lab.router.run(f"nft list counter inet nib drop_{reason}")
-    return int(listed.partition("packets ")[2].split()[0])
 
 
 def test_what_others_remove_of_ipv6_returns(routers: Routers) -> None:

@@ -1,12 +1,13 @@
 """What the outside finds: only what `firewall.allow` opens."""
 
 import re
+import time
 
 import pytest
 
 from lab.errors import eventually
 from lab.traffic import connections, scan, send_raw, server
-from nib_lab import FAST, HOME, Routers
+from nib_lab import FAST, HOME, NibLab, Routers
 
 pytestmark = pytest.mark.lab
 
@@ -90,6 +91,73 @@ def test_ssh_is_rate_limited_for_each_source(routers: Routers) -> None:
         # 5 at once; the retries of the others find that a minute is long
         assert tried[lab.inet.address] in (5, 6)
         assert tried["timeout"] == 30 - tried[lab.inet.address]
+        assert lab.drops("limit") >= tried["timeout"]
+        assert lab.drops("input") == 0
+
+
+LOGGED = """\
+firewall:
+  allow: [{protocol: udp, port: 7000, limit: {rate: 1/hour, burst: 5, per: all}}]
+  forwards:
+    - {protocol: udp, port: 7001, to: 192.168.10.10, limit: {rate: 1/hour, burst: 3}}
+"""
+
+
+def test_drops_are_logged_so_often_and_no_more(routers: Routers) -> None:
+    """What a namespace logs gets nowhere, so the rules are made to count what they log."""
+    lab = routers(EVEN + FAST + LOGGED)
+    lab.start()
+    lan, isp = lab.lans[0], lab.isps[1]
+    _count_logged(lab)
+    begun = time.monotonic()
+    reasons = ("input", "forward", "spoofed", "limit")
+    before = {reason: lab.drops(reason) for reason in reasons}
+    assert _logged(lab) == dict.fromkeys(reasons, 0)
+
+    def send(source: str, to: str, dport: int) -> None:
+        send_raw(isp, "cpe", isp.router_mac, source, to, dport=dport, n=30)
+
+    send(STRANGER, isp.router_address, 7777)
+    send(STRANGER, lan.address, 7777)
+    send(lan.address, isp.router_address, 7777)
+    dropped = {reason: lab.drops(reason) - before[reason] for reason in reasons}
+    assert dropped == {"input": 30, "forward": 30, "spoofed": 30, "limit": 0}
+    # of an opening 25 are too many, of a forward those who come after its third
+    send(STRANGER, isp.router_address, 7000)
+    assert lab.drops("limit") - before["limit"] == 25
+    with server(lan, udp=[7001]):
+        tried = connections(lab.inet, 10, "udp", dst=isp.router_address, port=7001, timeout=0.5)
+    assert tried == {lab.inet.address: 3, "timeout": 7}
+    assert lab.drops("limit") - before["limit"] == 32
+    # five at once and ten a minute, but one and one a minute of what is over a limit
+    logged = _logged(lab)
+    minutes = (time.monotonic() - begun) / 60
+    for reason in ("input", "forward", "spoofed"):
+        assert 5 <= logged[reason] <= 5 + 10 * minutes, (logged, minutes)
+    assert 1 <= logged["limit"] <= 1 + minutes, (logged, minutes)
+
+
+def _count_logged(lab: NibLab) -> None:
+    """Each rule that logs, as it is in the kernel, counts behind that.
+
+    The monitor would put the rules back, and is not needed.
+    """
+    lab.router.run("systemctl stop nib-monitor")
+    chain = ""
+    for line in lab.router.run("nft -a list table inet nib").splitlines():
+        if opened := re.match(r"\tchain (\S+) \{", line):
+            chain = opened[1]
+        elif " log prefix " in line:
+            rule, handle = line.strip().split(" # handle ")
+            where = f"inet nib {chain} handle {handle}"
+            lab.router.run(f"nft 'replace rule {where} {rule} counter'")
+
+
+def _logged(lab: NibLab) -> dict[str, int]:
+    """How many packets each prefix was written for."""
+    listed = lab.router.run("nft list table inet nib")
+    found = re.findall(r'log prefix "nib (\w+): " counter packets (\d+)', listed)
+    return {prefix: int(count) for prefix, count in found}
 
 
 def test_the_lans_reach_what_their_forwarding_groups_say(routers: Routers) -> None:

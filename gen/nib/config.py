@@ -149,13 +149,15 @@ class DhcpServer:
 class Lan:
     """A network behind the router.  External: nib writes no networkd file for its device.
 
-    `ipv6`: it may have this family; not that it has.
+    `ipv6`: it may have this family; not that it has.  `closed`: it reaches of the router itself
+    only what is opened to it.
     """
 
     name: str
     device: str
     address: Static | External
     ipv6: bool
+    closed: bool
     network: str | None
     mtu: int | None
     dhcp_server: DhcpServer | None
@@ -253,16 +255,17 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """What may reach the router itself from outside.
+    """What may reach the router itself, by `uplinks` and from closed `lans`; one may be empty.
 
-    `ports` are inclusive ranges, none if the protocol has none; `uplinks` are names (all of them
-    if the key was absent); an empty `sources` means from anywhere.
+    `ports` are inclusive ranges, none if the protocol has none; an empty `sources` means from
+    anywhere.
     """
 
     protocol: str
     ports: tuple[tuple[int, int], ...]
     sources: tuple[Network, ...]
     uplinks: tuple[str, ...]
+    lans: tuple[str, ...]
     limit: Limit | None
     origin: Origin
 

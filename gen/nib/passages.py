@@ -20,7 +20,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """An opening towards the router itself.
+    """An opening towards the router itself: by uplinks, or from closed lans.
 
     `ports`, `sources` (IPv4) and `sources6` are nft elements; with no sources of either kind it is
     open to all.  `name` is that of its set of limits; no `devices`: on every uplink.

@@ -12,7 +12,7 @@ from nib import codec
 from nib.families import Family
 from nib.hours import Hours
 from nib.notices import Notices
-from nib.passages import Firewall, Modem, Netdev, Route, Segment
+from nib.passages import Allow, Firewall, Modem, Netdev, Route, Segment
 from nib.policies import AddressSet, FlowRule, Policy
 from nib.probe import Probe
 from nib.targets import Target, of_family
@@ -301,6 +301,18 @@ class Plan:
     def masqueraded_families(self) -> tuple[Family, ...]:
         """The families of the routes that are masqueraded."""
         return tuple(sorted({route.family for route in self.routes if route.masquerade}))
+
+    def openings(self, *, inside: bool) -> tuple[Allow, ...]:
+        """What may reach the router itself: from lans that it is closed to, or by uplinks."""
+        lans = {lan.device for lan in self.lans}
+        allow = self.firewall.allow if self.firewall else ()
+        return tuple(one for one in allow if lans.isdisjoint(one.devices) != inside)
+
+    @property
+    def closed(self) -> tuple[Lan, ...]:
+        """The lans that reach only what an opening says; each has some, for DHCP and DNS."""
+        known = {device for one in self.openings(inside=True) for device in one.devices}
+        return tuple(lan for lan in self.lans if lan.device in known)
 
     @property
     def adopted(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.hours import Hours
 from nib.notices import Notices
-from nib.passages import Allow, Firewall
+from nib.passages import Firewall
 from nib.plan import (
     GENERATED_BY,
     STATE_DIRECTORY,
@@ -32,7 +32,7 @@ from nib.plan import (
     Table,
     Uplink,
 )
-from nib.planner_passages import forwards, limit, modems, netdevs, ports, routes, segments
+from nib.planner_passages import forwards, modems, netdevs, openings, routes, segments
 from nib.policies import Policy
 from nib.probe import Limits, Probe
 from nib.targets import family_of
@@ -361,22 +361,8 @@ def _firewall(conf: Config) -> Firewall:
         if one in lans
         for other in group
     }
-    allow = tuple(
-        Allow(
-            name=f"allow_{number}",
-            protocol=entry.protocol,
-            ports=ports(entry.ports),
-            sources=tuple(str(source) for source in entry.sources if source.version == 4),
-            sources6=tuple(str(source) for source in entry.sources if source.version == 6),
-            devices=tuple(devices[name] for name in entry.uplinks)
-            if len(entry.uplinks) < len(conf.uplinks)
-            else (),
-            limit=limit(entry.limit) if entry.limit else None,
-            origin=str(entry.origin),
-        )
-        for number, entry in enumerate(conf.firewall.allow, start=1)
-    )
-    return Firewall(allow, forwards(conf), conf.firewall.log_drops, tuple(sorted(pairs)))
+    pairs_in_order = tuple(sorted(pairs))
+    return Firewall(openings(conf), forwards(conf), conf.firewall.log_drops, pairs_in_order)
 
 
 def _fingerprint(

@@ -1,11 +1,11 @@
-"""The planner's part for what leads through: forwards, routes, modems, segment sizes."""
+"""The planner's part for what leads in and through: openings, forwards, routes, modems, sizes."""
 
 from collections.abc import Iterable
 
 from nib import config
 from nib.config import Config, Static
 from nib.families import Family
-from nib.passages import Forward, Limit, Modem, Netdev, Route, Segment
+from nib.passages import Allow, Forward, Limit, Modem, Netdev, Route, Segment
 from nib.plan import Uplink
 
 UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
@@ -15,6 +15,46 @@ FORGET_MOST_S = 365 * 86400
 
 HEADERS: dict[Family, int] = {4: 40, 6: 60}
 """Bytes of a packet that are not TCP's data: the headers of IP and of TCP, without options."""
+
+
+def openings(conf: Config) -> tuple[Allow, ...]:
+    """Those that were asked for, and last what every closed lan has: DHCP and DNS.
+
+    An entry for uplinks and lans is two, each with limits of its own.
+    """
+    assert conf.firewall
+    uplinks = {uplink.name: uplink.device for uplink in conf.uplinks}
+    closed = {lan.name: lan.device for lan in conf.lans if lan.closed}
+    made: list[Allow] = []
+    for number, entry in enumerate(conf.firewall.allow, start=1):
+        if entry.uplinks:
+            everywhere = len(entry.uplinks) == len(uplinks)
+            devices = () if everywhere else tuple(uplinks[name] for name in entry.uplinks)
+            made.append(_opening(f"allow_{number}", entry, devices))
+        if entry.lans:
+            devices = tuple(closed[name] for name in entry.lans)
+            made.append(_opening(f"allow_{number}_lans", entry, devices))
+    if closed:
+        # 547 is the server's port of DHCPv6
+        for protocol, served in (("udp", ("53", "67", "547")), ("tcp", ("53",))):
+            everybody = tuple(closed.values())
+            made.append(
+                Allow(f"lans_{protocol}", protocol, served, (), (), everybody, None, "lans")
+            )
+    return tuple(made)
+
+
+def _opening(name: str, entry: config.Allow, devices: tuple[str, ...]) -> Allow:
+    return Allow(
+        name=name,
+        protocol=entry.protocol,
+        ports=ports(entry.ports),
+        sources=tuple(str(source) for source in entry.sources if source.version == 4),
+        sources6=tuple(str(source) for source in entry.sources if source.version == 6),
+        devices=devices,
+        limit=limit(entry.limit) if entry.limit else None,
+        origin=str(entry.origin),
+    )
 
 
 def forwards(conf: Config) -> tuple[Forward, ...]:

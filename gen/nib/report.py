@@ -203,13 +203,16 @@ def _firewall(plan: Plan) -> str:
         return "off: others filter, nib marks and masquerades\n"
     rows = [_opening(plan, allow) for allow in plan.firewall.allow]
     log = "logged, rate limited" if plan.firewall.log_drops else "not logged"
-    return (columns(("open", "from", "on", "at most"), rows) if rows else "") + (
-        f"{'everything else' if rows else 'everything'} from the uplinks is dropped, {log}\n"
-    )
+    rest = f"{'everything else' if rows else 'everything'} from the uplinks is dropped"
+    if plan.closed:
+        rest += f", from {', '.join(lan.name for lan in plan.closed)} refused"
+    table = columns(("open", "from", "on", "at most"), rows) if rows else ""
+    return f"{table}{rest}, {log}\n"
 
 
 def _opening(plan: Plan, allow: Allow) -> tuple[str, str, str, str]:
-    names = {uplink.device: uplink.name for uplink in plan.uplinks}
+    names = {item.device: item.name for item in plan.uplinks}
+    names |= {item.device: item.name for item in plan.lans}
     return (
         f"{allow.protocol} {', '.join(allow.ports)}",
         ", ".join((*allow.sources, *allow.sources6)) or "anywhere",

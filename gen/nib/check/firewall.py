@@ -14,13 +14,22 @@ def read_firewall(
 ) -> Firewall | None:
     """`uplinks`, `lans` and `routes` are those that could be read."""
     firewall = reader.data["firewall"]
-    if firewall == "off":
-        return None
     names = tuple(reader.data.get("uplinks") or {})
+    closed = {
+        name: bool(lan) and lan["input"] == "reject"
+        for name, lan in (reader.data["lans"] or {}).items()
+    }
+    if firewall == "off":
+        for name, rejected in closed.items():
+            if rejected:
+                path: Path = ("lans", name, "input")
+                hint = "with 'firewall: off' another program says who may reach the router"
+                reader.say(path, "nothing is rejected while the firewall is off", hint)
+        return None
     allow: list[tuple[Path, Allow]] = []
     for i, entry in enumerate(firewall["allow"] or []):
-        path: Path = ("firewall", "allow", i)
-        allow += [(path, one) for one in read_allow(reader, path, entry or {}, names)]
+        path = ("firewall", "allow", i)
+        allow += [(path, one) for one in read_allow(reader, path, entry or {}, names, closed)]
     forwards: list[tuple[Path, Forward]] = []
     for i, entry in enumerate(firewall["forwards"] or []):
         path = ("firewall", "forwards", i)

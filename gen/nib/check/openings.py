@@ -1,25 +1,51 @@
 """What may reach the router itself; for forwards too: from where, by which uplinks, how often."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from nib import values
 from nib.check.reader import Reader
 from nib.config import Allow, Limit, Network, Origin
-from nib.document import Path, dotted
+from nib.document import Path, dotted, shown
 from nib.services import SERVICES
 
 
 def read_allow(
-    reader: Reader, path: Path, entry: dict[str, Any], uplinks: tuple[str, ...]
+    reader: Reader,
+    path: Path,
+    entry: dict[str, Any],
+    uplinks: tuple[str, ...],
+    closed: Mapping[str, bool],
 ) -> list[Allow]:
+    """`closed` says of every lan whether the router is closed to it."""
     _complete(reader, path, entry)
     ports = reader.ports((*path, "port"), entry.get("port"))
     sources, by, limit = read_who(reader, path, entry, uplinks)
+    lans = _lans(reader, (*path, "lans"), entry.get("lans") or [], closed)
     if reader.problems:
         return []
+    if entry.keys().isdisjoint({"uplinks", "lans"}):
+        by = uplinks
     pairs = SERVICES.get(entry.get("service", ""), ((entry.get("protocol", ""), ports),))
     origin = Origin(dotted(path))
-    return [Allow(name, ranges, sources, by, limit, origin) for name, ranges in pairs]
+    return [Allow(name, ranges, sources, by, lans, limit, origin) for name, ranges in pairs]
+
+
+def _lans(
+    reader: Reader, path: Path, given: list[Any], closed: Mapping[str, bool]
+) -> tuple[str, ...]:
+    """Those that an opening makes a difference to; `:lans` are all of these."""
+    for i, name in enumerate(given):
+        if name in closed and not closed[name]:
+            hint = f"write 'input: reject' in lans.{name} to close the router to it first"
+            reader.say((*path, i), f"{shown(name)} reaches the whole router anyway", hint)
+    ours = tuple(name for name in closed if closed[name])
+    if ":lans" in given and closed and not ours:
+        hint = "write 'input: reject' in one to close the router to it first"
+        reader.say(path, "every lan reaches the whole router anyway", hint)
+        return ()
+    names = reader.members(path, given, {":lans": tuple(closed)})
+    return tuple(name for name in names if closed[name])
 
 
 def read_who(

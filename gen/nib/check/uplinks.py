@@ -221,6 +221,7 @@ def read_lan(reader: Reader, name: str, lan: dict[str, Any]) -> Lan | None:
         device=device,
         address=address,
         ipv6=lan["ipv6"] != "off",
+        closed=lan["input"] == "reject",
         network=lan.get("network"),
         mtu=mtu,
         dhcp_server=dhcp_server,

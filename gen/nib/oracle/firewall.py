@@ -6,7 +6,7 @@ from nib.oracle.lookup import address_at, owner, uplink_at, within, within_ports
 from nib.oracle.prefixes import belongs, exchanged
 from nib.oracle.values import Address, Case, Fate, Hop, Packet, Reason
 from nib.passages import Allow, Forward, Limit, Modem
-from nib.plan import Plan
+from nib.plan import Lan, Plan
 
 _Judgement = tuple[Fate, Reason, Limit | None]
 
@@ -63,10 +63,25 @@ def inwards(case: Case) -> _Judgement:
         return "delivered", Reason("a DHCP server speaks"), None
     if packet.protocol == "icmp":
         return "delivered", Reason("a few echo requests a second are answered"), None
-    for allow in plan.firewall.allow:
+    for allow in plan.openings(inside=False):
         if _opens(allow, packet):
             return "delivered", Reason("the firewall allows it", allow.origin), allow.limit
     return "dropped", Reason("nothing in the firewall allows it", "firewall.allow"), None
+
+
+def from_lan(case: Case, lan: Lan) -> _Judgement:
+    """What becomes of a packet for the router itself that comes from a lan."""
+    plan, packet = case.plan, case.packet
+    if lan not in plan.closed:
+        welcome = Reason(f"from {lan.name} everything may reach the router", lan.origin)
+        return "delivered", welcome, None
+    if packet.protocol == "icmp":
+        return "delivered", Reason("echo requests are answered"), None
+    for allow in plan.openings(inside=True):
+        if _opens(allow, packet):
+            return "delivered", Reason(f"it is open to {lan.name}", allow.origin), allow.limit
+    closed = Reason(f"the router is closed to {lan.name}", f"{lan.origin}.input")
+    return "refused", closed, None
 
 
 def _opens(allow: Allow, packet: Packet) -> bool:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from nib.oracle.firewall import (
     endpoint,
     forward_for,
+    from_lan,
     inwards,
     page,
     through,
@@ -86,12 +87,8 @@ def _arriving(case: Case, device: str) -> Iterator[Way]:
         return
     forward = forward_for(case)
     if owner(case, packet.destination) is not None and forward is None:
-        if lan:
-            welcome = Reason(f"from {lan.name} everything may reach the router", lan.origin)
-            yield Way("delivered", NO_CHOICE, (welcome,))
-        else:
-            fate, reason, limit = inwards(case)
-            yield Way(fate, NO_CHOICE, (reason,), limit=limit)
+        fate, reason, limit = from_lan(case, lan) if lan else inwards(case)
+        yield Way(fate, NO_CHOICE, (reason,), limit=limit)
         return
     destination = endpoint(forward, packet)[0] if forward else packet.destination
     said = (Reason(f"a forward leads to {destination}", forward.origin),) if forward else ()
