@@ -78,7 +78,6 @@ def _worst_return_ms(probe: Probe) -> int:
 
 
 def _probe_bytes(uplink: Uplink) -> int:
-    """As if every question were answered, and IPv6 there wherever it may be."""
     """As if every question were answered, and IPv6 there wherever it may be.
 
     While the uplink is up, that is: bursts, and what is asked of one that is down, come on top.
