@@ -1,6 +1,7 @@
 """The planner's part for what leads through: forwards, routes, modems, segment sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_interface
 
 from nib import config
 from nib.config import Config, Static
@@ -58,7 +59,7 @@ def limit(given: config.Limit) -> Limit:
     return Limit(f"{given.rate}/{given.unit}", given.burst, given.per_source, forget_s)
 
 
-def routes(conf: Config) -> tuple[Route, ...]:
+def routes(conf: Config, uplinks: Iterable[Uplink]) -> tuple[Route, ...]:
     """The routes by device; what leaves by an uplink is masqueraded in any case."""
     everybody: list[config.Uplink | config.Lan] = [*conf.uplinks, *conf.lans]
     owners = {owner.name: owner for owner in everybody}
@@ -70,17 +71,32 @@ def routes(conf: Config) -> tuple[Route, ...]:
             via=str(route.via) if route.via else None,
             onlink=bool(route.via) and not isinstance(owners[route.owner].address, Static),
             device=owners[route.owner].device,
+            metric=None,
             masquerade=route.masquerade and route.owner in lans,
             origin=str(route.origin),
         )
         for route in conf.routes
     )
     pages = tuple(
-        Route(4, f"{modem.address}/32", None, False, modem.device, False, str(modem.origin))
+        Route(4, f"{modem.address}/32", None, False, modem.device, None, False, str(modem.origin))
         for modem in conf.modems
         if modem.own is None
     )
-    return written + pages
+    return written + pages + tuple(route for uplink in uplinks for route in _gateways(uplink))
+
+
+def _gateways(uplink: Uplink) -> Iterator[Route]:
+    """Those in no network of a static uplink's: neighbours all the same, to kernel and monitor."""
+    for text in (uplink.gateway, uplink.gateway6):
+        gateway = ip_interface(text) if text and uplink.kind == "static" else None
+        if gateway is None or (gateway.version == 6 and gateway.is_link_local):
+            continue
+        own = uplink.addresses_of(gateway.version)
+        if not any(gateway in ip_interface(address).network for address in own):
+            to = str(gateway)  # with the prefix length of a single address
+            yield Route(
+                gateway.version, to, None, False, uplink.device, uplink.metric, False, uplink.origin
+            )
 
 
 def modems(conf: Config) -> tuple[Modem, ...]:

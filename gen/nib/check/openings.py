@@ -15,7 +15,7 @@ def read_allow(
     _complete(reader, path, entry)
     ports = reader.ports((*path, "port"), entry.get("port"))
     sources, by, limit = read_who(reader, path, entry, uplinks)
-    if reader.problems:
+    if not reader.sound(*path):
         return []
     pairs = SERVICES.get(entry.get("service", ""), ((entry.get("protocol", ""), ports),))
     origin = Origin(dotted(path))
