@@ -110,6 +110,10 @@ ALONE = {
         '["198.51.102.2/32", "2001:db8:2::2/128"], gateway: ["198.51.102.1", "2001:db8:2::1"]',
         Isp("static", ipv6="static"),
     ),
+    "external": (
+        'external, gateway: ["198.51.102.1", "2001:db8:2::1"]',
+        Isp("static", ipv6="static"),
+    ),
 }
 
 
@@ -125,9 +129,13 @@ lans:
 firewall: {{allow: [{{protocol: tcp, port: 5000}}]}}
 """
     lab = routers(config + FAST, (Isp(ipv6="ra"), isp))
-    lab.start()
+    lab.start(cable="up")
     lte = lab.isps[1]
-    if kind == "static":
+    if kind == "external":
+        lab.router.run("ip address add 198.51.102.2/32 dev wan2")
+        lab.router.run("ip address add 2001:db8:2::2/128 dev wan2 && ip link set wan2 up")
+    lab.until(within=20, lte="up")
+    if kind != "leased":
         lab.until(within=20, family=6, cable="up", lte="up")
         for node in (lab.lans[0], lab.router):
             assert set(lab.by_isp(connections(node, 60, dst=INTERNET6))) == BOTH

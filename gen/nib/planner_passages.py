@@ -86,9 +86,12 @@ def routes(conf: Config, uplinks: Iterable[Uplink]) -> tuple[Route, ...]:
 
 
 def _gateways(uplink: Uplink) -> Iterator[Route]:
-    """Those in no network of a static uplink's: neighbours all the same, to kernel and monitor."""
+    """Those that are in no network that nib knows: neighbours all the same.
+
+    For networkd GatewayOnLink= would do, but the kernel would refuse what the monitor makes.
+    """
     for text in (uplink.gateway, uplink.gateway6):
-        gateway = ip_interface(text) if text and uplink.kind == "static" else None
+        gateway = ip_interface(text) if text else None
         if gateway is None or (gateway.version == 6 and gateway.is_link_local):
             continue
         own = uplink.addresses_of(gateway.version)

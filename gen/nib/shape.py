@@ -163,7 +163,9 @@ def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
             sentence = f"must be between {low} and {high}, not {shown(value)}"
             yield Problem(place, path, sentence)
         case "minItems" | "minProperties":
-            hint = "what no rule matches uses the policy 'default'" if path[-1] == "match" else ""
+            hint = (
+                "what no rule matches uses the policy 'default'" if path[-1:] == ("match",) else ""
+            )
             yield Problem(place, path, "is empty; it needs at least one entry", hint)
         case "maxItems":
             yield Problem(place, path, f"has {len(value)} entries; at most {rule} are allowed")
