@@ -80,9 +80,9 @@ class Route:
     via: str | None
     onlink: bool
     device: str
-    metric: int | None
     masquerade: bool
     origin: str
+    metric: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,14 +71,13 @@ def routes(conf: Config, uplinks: Iterable[Uplink]) -> tuple[Route, ...]:
             via=str(route.via) if route.via else None,
             onlink=bool(route.via) and not isinstance(owners[route.owner].address, Static),
             device=owners[route.owner].device,
-            metric=None,
             masquerade=route.masquerade and route.owner in lans,
             origin=str(route.origin),
         )
         for route in conf.routes
     )
     pages = tuple(
-        Route(4, f"{modem.address}/32", None, False, modem.device, None, False, str(modem.origin))
+        Route(4, f"{modem.address}/32", None, False, modem.device, False, str(modem.origin))
         for modem in conf.modems
         if modem.own is None
     )
@@ -98,7 +97,7 @@ def _gateways(uplink: Uplink) -> Iterator[Route]:
         if not any(gateway in ip_interface(address).network for address in own):
             to = str(gateway)  # with the prefix length of a single address
             yield Route(
-                gateway.version, to, None, False, uplink.device, uplink.metric, False, uplink.origin
+                gateway.version, to, None, False, uplink.device, False, uplink.origin, uplink.metric
             )
 
 
