@@ -145,11 +145,12 @@ def _external(random: Random, number: int) -> Data:
 def _static(random: Random, number: int) -> Data:
     network = IPv4Network(f"198.18.{number}.0/{random.choice([24, 29, 30, 31])}")
     gateway, *own = network.hosts()
-    addresses = [f"{one}/{network.prefixlen}" for one in own[: random.choice([1, 1, 3])]]
+    length = random.choice([network.prefixlen, network.prefixlen, 32])
+    addresses = [f"{one}/{length}" for one in own[: random.choice([1, 1, 3])]]
     gateways = [str(gateway)]
     if random.random() < 0.4:
         network6 = IPv6Network(f"2001:db8:{number:x}::/{random.choice([48, 64, 127])}")
-        addresses.append(f"{network6[1]}/{network6.prefixlen}")
+        addresses.append(f"{network6[1]}/{random.choice([network6.prefixlen, 128])}")
         gateways.append(random.choice([str(network6[0]), f"fe80::{number:x}"]))
         made = random.choice([{}, _routed(random, number)])
         if number and random.random() < 0.3:
@@ -185,7 +186,8 @@ def _probe(random: Random) -> Data:
     _maybe(random, made, "damping", random.choice(["0s", "1m", "1h"]))
     _maybe(random, made, "canary", random.choice(["0s", "10s", "1h"]))
     _maybe(random, made, "loss", {"down": "100%", "up": random.choice(["1%", "99%"])})
-    _maybe(random, made, "rtt", {"down": "1m", "up": random.choice(["1ms", "999ms"])})
+    # less than any timeout, whichever of the two is said for all uplinks
+    _maybe(random, made, "rtt", {"down": "49ms", "up": random.choice(["1ms", "48ms"])})
     _maybe(random, made, "jitter", {"down": "2ms", "up": "1ms"})
     return made
 

@@ -149,7 +149,8 @@ class Kernel:
         for route in self.plan.routes:
             if route.family == family:
                 via = f"via {route.via} onlink " if route.via else ""
-                yield f"route add {route.to} {via}dev {route.device}"
+                metric = f" metric {route.metric}" if route.metric else ""
+                yield f"route add {route.to} {via}dev {route.device}{metric}"
         for uplink in self.plan.uplinks:
             if family in uplink.families:
                 way = self._way(uplink, family)

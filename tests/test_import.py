@@ -67,6 +67,16 @@ def test_what_is_left_out_is_told_twice(name: str) -> None:
         assert f"# left out ({where}):" in made.text
 
 
+def test_the_lines_for_fragments_load(tmp_path: Path) -> None:
+    """Those that the reports propose, beside what the corpus becomes."""
+    for name in ("closing", "order"):
+        made = imported(name)
+        lines = re.findall(r"^    hint: .*: (add rule .*)$", made.report, re.MULTILINE)
+        assert len(lines) == made.report.count("NAME.nft") > 1
+        plan = make_plan(check(parse("balance.yaml", made.text.encode())))
+        private.load([str(render(plan)["nib/nib.nft"]), "\n".join(lines) + "\n"], tmp_path)
+
+
 def test_the_documentation_shows_what_happens() -> None:
     page = (Path(__file__).parent.parent / "docs/import.md").read_text()
     _, conf, made = re.findall(r"^```\w*\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

@@ -151,6 +151,30 @@ def test_without_ipv6_nothing_is_of_ipv6() -> None:
     assert all(":" not in str(target) for u in plan.uplinks for target in u.probe.targets)
 
 
+def test_a_gateway_in_no_known_network_is_a_neighbour() -> None:
+    """One route for each device, also where two uplinks have the same gateway."""
+    text = """\
+uplinks:
+  a: {device: wan1, address: [203.0.113.2/32, "2001:db8::2/128"],
+      gateway: [172.31.1.1, "2001:db8:ffff::1"], id: 1}
+  b: {device: wan2, address: [203.0.113.3/32, "2001:db8::3/128"],
+      gateway: [172.31.1.1, "fe80::1"], id: 2}
+  c: {device: wan3, address: [198.51.100.2/29, 203.0.113.4/32], gateway: 198.51.100.1, id: 3}
+  d: {device: wan4, address: external, gateway: 172.31.1.1, id: 4}
+  e: {device: ppp0, address: external, id: 5}
+"""
+    made = samples.plan(text)
+    assert [(route.to, route.device, route.metric) for route in made.routes] == [
+        ("172.31.1.1/32", "wan1", 1000001),
+        ("2001:db8:ffff::1/128", "wan1", 1000001),
+        ("172.31.1.1/32", "wan2", 1000002),
+        ("172.31.1.1/32", "wan4", 1000004),
+    ]
+    written = str(samples.files(text)["systemd/network/05-nib-a.network"])
+    assert "[Route]\nDestination=172.31.1.1/32\nScope=link\nMetric=1000001\n" in written
+    assert "[Route]\nDestination=2001:db8:ffff::1/128\nMetric=1000001\n" in written
+
+
 def test_failover_is_a_tier_each() -> None:
     plan = samples.plan("mode: failover\n" + samples.TWO)
     assert [[s.uplink for s in tier] for tier in plan.policies[0].tiers] == [["cable"], ["dsl"]]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lab.hosts import INTERNET6
 from lab.isp import Isp
 from lab.traffic import How, connections, flow, server
 from nib_lab import FAST, NibLab, Routers
@@ -103,18 +104,41 @@ firewall: {{allow: [{{protocol: tcp, port: 5000}}]}}
     assert lab.by_isp(connections(lab.lans[0], 40)) == {"isp2": 40}
 
 
-def test_a_leased_address_without_a_network(routers: Routers) -> None:
-    config = """\
+ALONE = {
+    "leased": ("dhcp", Isp(single=True)),
+    "static": (
+        '["198.51.102.2/32", "2001:db8:2::2/128"], gateway: ["198.51.102.1", "2001:db8:2::1"]',
+        Isp("static", ipv6="static"),
+    ),
+    "external": (
+        'external, gateway: ["198.51.102.1", "2001:db8:2::1"]',
+        Isp("static", ipv6="static"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_an_address_without_a_network(routers: Routers, kind: str) -> None:
+    address, isp = ALONE[kind]
+    config = f"""\
 uplinks:
-  cable: {device: wan1, address: dhcp}
-  lte: {device: wan2, address: dhcp}
+  cable: {{device: wan1, address: dhcp}}
+  lte: {{device: wan2, address: {address}}}
 lans:
-  home: {device: lan1, address: 192.168.10.1/24}
-firewall: {allow: [{protocol: tcp, port: 5000}]}
+  home: {{device: lan1, address: [192.168.10.1/24, "fd00:10::1/64"]}}
+firewall: {{allow: [{{protocol: tcp, port: 5000}}]}}
 """
-    lab = routers(config + FAST, (Isp(), Isp(single=True)))
-    lab.start()
+    lab = routers(config + FAST, (Isp(ipv6="ra"), isp))
+    lab.start(cable="up")
     lte = lab.isps[1]
+    if kind == "external":
+        lab.router.run("ip address add 198.51.102.2/32 dev wan2")
+        lab.router.run("ip address add 2001:db8:2::2/128 dev wan2 && ip link set wan2 up")
+    lab.until(within=20, lte="up")
+    if kind != "leased":
+        lab.until(within=20, family=6, cable="up", lte="up")
+        for node in (lab.lans[0], lab.router):
+            assert set(lab.by_isp(connections(node, 60, dst=INTERNET6))) == BOTH
     assert f"{lte.router_address}/32" in lab.router.run("ip -4 address show dev wan2")
     for node in (lab.lans[0], lab.router):
         assert set(lab.by_isp(connections(node, 60))) == BOTH

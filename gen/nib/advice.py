@@ -6,6 +6,7 @@ Nothing here depends on the machine: whether Tailscale runs beside nib, its admi
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
+from nib.advice_rules import rules
 from nib.config import Config, Network, Uplink
 from nib.document import Document
 from nib.peers import PEERS, Peer
@@ -43,7 +44,7 @@ OPERATORS: dict[str, tuple[Network, ...]] = {
 
 def advice(document: Document, config: Config) -> tuple[Problem, ...]:
     """The warnings about `config`, which is what `document` means: each once, sorted by place."""
-    found = [*_mask(document, config), *_tables(document, config)]
+    found = [*_mask(document, config), *_tables(document, config), *rules(document, config)]
     for uplink in config.uplinks:
         found += [*_operators(document, uplink), *_flapping(document, uplink)]
     return in_order(found)

@@ -71,7 +71,8 @@ class Firewall:
 class Route:
     """A route of main by `device`; without `via` the network is on the device itself.
 
-    `onlink`: nib cannot know whether the device's network holds `via`.
+    `onlink`: nib cannot know whether the device's network holds `via`.  A `metric` is for those
+    that there may be several of, by different devices.
     """
 
     family: Family
@@ -81,6 +82,7 @@ class Route:
     device: str
     masquerade: bool
     origin: str
+    metric: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def make_plan(conf: Config) -> Plan:
         flow_rules=flows.rules(conf, lans),
         modems=modems(conf),
         netdevs=netdevs(conf),
-        routes=routes(conf),
+        routes=routes(conf, uplinks),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
         notices=Notices(

@@ -1,6 +1,7 @@
 """The planner's part for what leads in and through: openings, forwards, routes, modems, sizes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_interface
 
 from nib import config
 from nib.config import Config, Static
@@ -98,7 +99,7 @@ def limit(given: config.Limit) -> Limit:
     return Limit(f"{given.rate}/{given.unit}", given.burst, given.per_source, forget_s)
 
 
-def routes(conf: Config) -> tuple[Route, ...]:
+def routes(conf: Config, uplinks: Iterable[Uplink]) -> tuple[Route, ...]:
     """The routes by device; what leaves by an uplink is masqueraded in any case."""
     everybody: list[config.Uplink | config.Lan] = [*conf.uplinks, *conf.lans]
     owners = {owner.name: owner for owner in everybody}
@@ -120,7 +121,24 @@ def routes(conf: Config) -> tuple[Route, ...]:
         for modem in conf.modems
         if modem.own is None
     )
-    return written + pages
+    return written + pages + tuple(route for uplink in uplinks for route in _gateways(uplink))
+
+
+def _gateways(uplink: Uplink) -> Iterator[Route]:
+    """Those that are in no network that nib knows: neighbours all the same.
+
+    For networkd GatewayOnLink= would do, but the kernel would refuse what the monitor makes.
+    """
+    for text in (uplink.gateway, uplink.gateway6):
+        gateway = ip_interface(text) if text else None
+        if gateway is None or (gateway.version == 6 and gateway.is_link_local):
+            continue
+        own = uplink.addresses_of(gateway.version)
+        if not any(gateway in ip_interface(address).network for address in own):
+            to = str(gateway)  # with the prefix length of a single address
+            yield Route(
+                gateway.version, to, None, False, uplink.device, False, uplink.origin, uplink.metric
+            )
 
 
 def modems(conf: Config) -> tuple[Modem, ...]:

@@ -14,11 +14,6 @@ from jsonschema.validators import extend
 
 from nib.document import Document, Path, Problem, shown
 
-# Words of the configuration that are fixed but not built; `*` is any name or index.
-_LATER: dict[Path, frozenset[str]] = {
-    (): frozenset({"ipv6"}),
-}
-
 # What other programs call a thing, where the spelling is too far from ours for a near miss.
 _SYNONYMS = {
     "interface": "device",
@@ -48,6 +43,18 @@ _SYNONYMS = {
     "dport": "port",
     "sources": "source",
     "from": "source",
+}
+
+# What people write for `off` and `false`, for `true`; to YAML 1.2 they are text.
+_NO = ("no", "none", "never", "false")
+_YES = ("yes", "on", "true")
+
+# Maps of which one value is written for the whole: the key that it belongs to, and what it is like.
+_SHORT = {
+    "limit": ("rate", r"[0-9]+/[a-z]+"),
+    "metered": ("budget", r"[0-9]+[kMG]B"),
+    "modem": ("address", r"[0-9.]+"),
+    "notify": ("mail", r"[^\s@]+@[^\s@]+"),
 }
 
 _TYPES = {
@@ -134,15 +141,17 @@ def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
             for key in [key for key in value if key not in known]:
                 yield _unknown(document, path, key, [k for k in known if k not in value])
         case "required":
-            for key in [key for key in rule if key not in value]:
+            glued = {key.partition(":")[0] for key in value}  # said of them: `address:dhcp`
+            for key in [key for key in rule if key not in glued]:
                 yield Problem(place, path, f"missing key '{key}'", _missing_hint(path))
-        case "enum" if len(rule) > 4 and isinstance(value, str):
-            hint = near(value, rule) or f"there is {', '.join(rule)}"
-            yield Problem(place, path, f"unknown {path[-1]} {shown(value)}", hint)
         case "enum":
             hint = near(value, rule) if isinstance(value, str) else ""
-            if value is False and "off" in rule:
+            if (value is False or value in _NO) and "off" in rule:
                 hint = "write off"
+            if len(rule) > 4 and isinstance(value, str):
+                hint = hint or f"there is {', '.join(rule)}"
+                yield Problem(place, path, f"unknown {path[-1]} {shown(value)}", hint)
+                return
             yield Problem(place, path, f"must be {listed(rule)}, not {shown(value)}", hint)
         case "pattern":
             sentence = f"{details['patternErrorMessage']}, not {shown(value)}"
@@ -154,7 +163,10 @@ def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
             sentence = f"must be between {low} and {high}, not {shown(value)}"
             yield Problem(place, path, sentence)
         case "minItems" | "minProperties":
-            yield Problem(place, path, "is empty; it needs at least one entry")
+            hint = (
+                "what no rule matches uses the policy 'default'" if path[-1:] == ("match",) else ""
+            )
+            yield Problem(place, path, "is empty; it needs at least one entry", hint)
         case "maxItems":
             yield Problem(place, path, f"has {len(value)} entries; at most {rule} are allowed")
         case _:
@@ -163,15 +175,11 @@ def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
 
 def _unknown(document: Document, path: Path, key: str, known: list[str]) -> Problem:
     place = document.keys[(*path, key)]
-    if key in _LATER.get(_general(path), ()):
-        return Problem(place, path, f"'{key}' is not supported yet", "remove it for now")
-    return Problem(place, path, f"unknown key {shown(key)}", near(key, known))
-
-
-def _general(path: Path) -> Path:
-    """`path` with `*` for the name of an uplink or lan, or for the number of a rule."""
-    named = len(path) > 1 and path[0] in ("uplinks", "lans", "rules")
-    return (path[0], "*", *path[2:]) if named else path
+    hint = near(key, known)
+    name, colon, rest = key.partition(":")
+    if colon and name in known:
+        hint = f"write '{name}: {rest}', with a space behind the colon"
+    return Problem(place, path, f"unknown key {shown(key)}", hint)
 
 
 def _wrong_type(document: Document, path: Path, value: Any, details: dict[str, Any]) -> Problem:
@@ -189,15 +197,17 @@ def _type_hint(path: Path, value: Any, details: dict[str, Any]) -> str:
     types = details["type"]
     match value:
         case bool():
-            return "write off" if path in (("firewall",), ("history",)) and not value else ""
+            return "write off" if details.get("pattern") == "^off$" and not value else ""
         case int() if "ms" in details.get("pattern", ""):
             return f"write {value}s or {value}ms" if value else "write 0s"
         case str() if "integer" in types and re.fullmatch(r"[0-9]{1,9}", value):
             return f"write {int(value)}, without quotes and leading zeros"
         case str() if types == "array" and re.fullmatch(r"[A-Za-z0-9_.:]{1,40}", value):
             return f"write [{value}]" if not value.startswith(":") else f'write ["{value}"]'
-        case str() if path[-1:] == ("limit",) and re.fullmatch(r"[0-9]+/[a-z]+", value):
-            return f"write {{rate: {value}}}"
+        case str() if "boolean" in types and value.lower() in (*_YES, *_NO, "off"):
+            return f"write {'true' if value.lower() in _YES else 'false'}"
+        case str() if (short := _SHORT.get(str(path[-1]))) and re.fullmatch(short[1], value):
+            return f"write {{{short[0]}: {value}}}"
         case dict() if types == "array":
             return "start each entry with '- '"
         case list() if path == ("uplinks",):
@@ -219,6 +229,8 @@ def _missing_hint(path: Path) -> str:
 
 
 def _pattern_hint(value: str, pattern: str) -> str:
+    if pattern == "^off$" and value.lower() in (*_NO, "off"):
+        return "write off"
     if "minute" in pattern and (short := re.fullmatch(r"([1-9][0-9]*) ?/ ?([smhd])[a-z]*", value)):
         unit = {"s": "second", "m": "minute", "h": "hour", "d": "day"}[short[2]]
         return f"did you mean '{short[1]}/{unit}'?"

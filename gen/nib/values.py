@@ -371,6 +371,8 @@ def _address_hint(text: str) -> str:
     bare, zone, _ = text.partition("%")
     if zone and _is_ipv6(bare):
         return f"write '{bare}'; the device is known"
+    if text.startswith("@"):
+        return "sets are for rules alone; write the addresses"
     if ":" in text:
         return ""
     parts = text.split(".")

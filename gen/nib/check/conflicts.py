@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from nib.config import Address, Interface
+from nib.config import Address, Interface, Network
 from nib.document import Path, dotted, shown
 
 Conflict = tuple[Path, str, str]
@@ -193,7 +193,8 @@ class Facts:
                 whose = dotted(own.owner)
                 self.say(path, f"{gateway} is the router's own address ({whose})", hint)
                 return
-            if own.on_lan and gateway in own.interface.network and not addresses:
+            beside = any(gateway in one.network for one in addresses)
+            if own.on_lan and gateway in own.interface.network and not beside:
                 sentence = f"{gateway} is in the network {own.interface.network}"
                 self.say(path, f"{sentence} of {dotted(own.owner)}")
                 return
@@ -201,14 +202,16 @@ class Facts:
             return  # it is on the link, whatever the networks there
         networks = [one.network for one in addresses]
         inside = [network for network in networks if gateway in network]
-        if networks and not inside:
-            hint = "check the prefix length; gateways outside the network are not supported yet"
+        alone = all(network.num_addresses == 1 for network in networks)
+        if not inside and not alone:
+            length = 32 if gateway.version == 4 else 128
+            hint = (
+                f"check the prefix length; an address with /{length} may have its gateway anywhere"
+            )
             where = " or ".join(str(network) for network in networks[:3])
             self.say(path, f"{gateway} is not in {where}, the network of this uplink", hint)
         for network in inside:
-            ends = (network.network_address, network.broadcast_address)
-            if network.version == 4 and network.prefixlen < 31 and gateway in ends:
-                kind = "network" if gateway == ends[0] else "broadcast"
+            if kind := end_of(network, gateway):
                 self.say(path, f"{gateway} is the {kind} address of {network}")
 
     def _target(self, path: Path | None, target: Address) -> None:
@@ -230,6 +233,15 @@ class Facts:
             else:
                 self.say(path, f"the target {target} is in the network {network} of {whose}", hint)
             return
+
+
+def end_of(network: Network, address: Address) -> str:
+    """`network` or `broadcast` where no host of an IPv4 network has that address; else empty."""
+    if network.version == 6 or network.prefixlen > 30:
+        return ""
+    if address == network.network_address:
+        return "network"
+    return "broadcast" if address == network.broadcast_address else ""
 
 
 def no_host(address: Address) -> bool:

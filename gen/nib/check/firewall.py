@@ -33,7 +33,8 @@ def read_firewall(
     forwards: list[tuple[Path, Forward]] = []
     for i, entry in enumerate(firewall["forwards"] or []):
         path = ("firewall", "forwards", i)
-        if forward := read_forward(reader, path, entry or {}, names):
+        forward = read_forward(reader, path, entry or {}, names)
+        if forward and reader.sound(*path):
             forwards.append((path, forward))
     said = allow if ("firewall", "allow") in reader.document.keys else []
     behind = networks_behind(routes, lans)

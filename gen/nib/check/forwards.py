@@ -5,7 +5,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from nib import values
-from nib.check.conflicts import Conflict, Own, no_host
+from nib.check.conflicts import Conflict, Own, end_of, no_host
 from nib.check.openings import read_who
 from nib.check.reader import Reader
 from nib.config import Address, Allow, External, Forward, Lan, Network, Origin, Route
@@ -105,9 +105,7 @@ def _destination(
             sentence = f"{to} is in the network {network} of {dotted(own.owner)}"
             yield path, sentence, "forwards lead to hosts in the lans"
             return
-        ends = (network.network_address, network.broadcast_address)
-        if to.version == 4 and network.prefixlen < 31 and to in ends:
-            kind = "network" if to == ends[0] else "broadcast"
+        if kind := end_of(network, to):
             yield path, f"{to} is the {kind} address of {network}", ""
         return
     if any(to in network for network in behind):

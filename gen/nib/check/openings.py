@@ -22,7 +22,7 @@ def read_allow(
     ports = reader.ports((*path, "port"), entry.get("port"))
     sources, by, limit = read_who(reader, path, entry, uplinks)
     lans = _lans(reader, (*path, "lans"), entry.get("lans") or [], closed)
-    if reader.problems:
+    if not reader.sound(*path):
         return []
     if entry.keys().isdisjoint({"uplinks", "lans"}):
         by = uplinks

@@ -1,6 +1,6 @@
 """Policies and rules: which uplinks flows may use, and which flows use which policy."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from nib import values
@@ -96,13 +96,12 @@ def read_rules(
     uplinks: Collection[str],
     lans: Collection[str],
 ) -> dict[Path, Rule]:
-    """The rules that were read without a problem, by their places."""
+    """The rules that nothing is wrong with, nor with their policies and sets, by their places."""
     targets = dict.fromkeys(("default", *(policy.name for policy in policies), *uplinks))
     names = tuple(one.name for one in sets)
     rules: dict[Path, Rule] = {}
     for i, rule in enumerate(reader.data["rules"] or []):
         path: Path = ("rules", i)
-        before = len(reader.problems)
         if rule is None or not rule.get("match"):
             continue
         match = _match(reader, (*path, "match"), rule["match"], names, lans)
@@ -110,9 +109,18 @@ def read_rules(
         if use is not None and use not in targets:
             hint = near(use, targets) or f"there is {some(targets)}"
             reader.say((*path, "use"), f"no policy or uplink is called {shown(use)}", hint)
-        if use is not None and len(reader.problems) == before:
+        if use is not None and all(reader.sound(*ground) for ground in _grounds(path, match, use)):
             rules[path] = Rule(match, use, Origin(dotted(path)))
     return rules
+
+
+def _grounds(path: Path, match: Match, use: str) -> Iterator[Path]:
+    """What a rule stands on: itself, its policy, its sets."""
+    yield path
+    yield ("policies", use)
+    for end in (match.source, match.destination):
+        for name in end.sets if end else ():
+            yield ("sets", name)
 
 
 def _match(
@@ -129,7 +137,7 @@ def _match(
     user = reader.attempt((*path, "user"), values.user, match.get("user"))
     _compatible(reader, path, match, protocols)
     return Match(
-        source=_addresses(reader, (*path, "source"), match.get("source"), sets),
+        source=_addresses(reader, (*path, "source"), match.get("source"), sets, lans),
         destination=_addresses(reader, (*path, "destination"), match.get("destination"), sets),
         protocols=tuple(dict.fromkeys(protocols)),
         sport=reader.ports((*path, "sport"), match.get("sport")),
@@ -157,7 +165,10 @@ def _compatible(
         reader.say((*path, "user"), sentence, "make two rules of it")
 
 
-def _addresses(reader: Reader, path: Path, given: Any, sets: Collection[str]) -> Addresses | None:
+def _addresses(
+    reader: Reader, path: Path, given: Any, sets: Collection[str], lans: Collection[str] = ()
+) -> Addresses | None:
+    """`lans` are the names that another key is for."""
     if given is None:
         return None
     texts = given if isinstance(given, list) else [given]
@@ -168,6 +179,8 @@ def _addresses(reader: Reader, path: Path, given: Any, sets: Collection[str]) ->
             raise values.Wrong(
                 f"{shown(text)} is no address", f"write {shown('@' + text)} for the set"
             )
+        if text in lans:
+            raise values.Wrong(f"{shown(text)} is no address", f"write 'lan: {text}' instead")
         return _known(text[1:], sets, "set") if text in names else values.span(text)
 
     found = reader.each(path, read, given)

@@ -38,12 +38,19 @@ def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None
     known = {family_of(target) for target in named}
     sides = [(f, of_family(named, f)) for f in _FAMILIES if f in known or known == {None}]
     family, few = min(sides, key=lambda side: len(side[1]), default=(4, ()))
-    if quorum > len(few) > 0:
+    if quorum > len(few) > 0 and reader.sound(*path("targets")):
         own_targets = path("targets")[0] == "uplinks" and path("quorum")[0] == "probe"
-        kind = "target" if len(few) == len(targets) else f"IPv{family} target"
+        kind = "target" if len(few) == len(named) else f"IPv{family} target"
         sentence = f"a quorum of {quorum} cannot be reached with {count(few, kind)}"
         hint = "lower the quorum or add targets"
         reader.say(path("targets" if own_targets else "quorum"), sentence, hint)
+    for key, limit in limits.items():
+        if times and limit and key != "loss" and limit.down >= times["timeout"]:
+            own_timeout = path("timeout")[0] == "uplinks" and path(key)[0] == "probe"
+            timeout, down = probe["timeout"], probe[key]["down"]
+            sentence = f"no {key} is more than {down}: what comes after {timeout} is no answer"
+            hint = f"choose a timeout longer than {down}, or 'down' less than {timeout}"
+            reader.say(path("timeout") if own_timeout else (*path(key), "down"), sentence, hint)
     if not times or not targets:
         return None
     return Probe(

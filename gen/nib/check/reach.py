@@ -1,7 +1,7 @@
 """Rules that can never do what they say: hidden by an earlier one, or with no way out."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nib import values
@@ -18,12 +18,12 @@ _IPV6 = 1 << 33  # IPv6 addresses are numbered behind those of IPv4, and touch n
 def check_reach(reader: Reader, config: Config, rules: Mapping[Path, Rule]) -> None:
     """Say so of each rule that no flow reaches, or whose flows cannot go where it says.
 
-    `rules` are those of `config` whose reading met no problem, by their places.
+    `rules` are those of `config` that nothing is wrong with, by their places.
     """
     spans = {one.name: one.spans for one in config.sets}
     earlier: list[tuple[Path, Reach]] = []
     for path, rule in rules.items():
-        reach = _reach(rule, spans)
+        reach = reach_of(rule, spans)
         _ways(reader, config, path, rule, reach)
         hiding = next((other for other, wider in earlier if wider.covers(reach)), None)
         if hiding:
@@ -43,7 +43,7 @@ def _ways(reader: Reader, config: Config, path: Path, rule: Rule, reach: "Reach"
         sentence = f"the rule is about {family}, but {rule.use} has none"
         hint = f"'{family.lower()}' of {some(way.name for way in ways)} says why"
         reader.say((*path, "use"), sentence, hint)
-    for lan in rule.match.lans:
+    for lan in rule.match.lans if reader.sound("forwarding") else ():
         refused = [way.name for way in ways if not config.may_forward(lan, way.name)]
         if refused and rule.use != "default":
             hint = "add it to a group of 'forwarding', or use another policy"
@@ -81,15 +81,16 @@ class Reach:
             and _words_cover(self.lans, other.lans)
             and _words_cover(self.dscp, other.dscp)
             and _words_cover(self.users, other.users)
-            and _ranges_cover(self.time, other.time)
-            and _ranges_cover(self.dport, other.dport)
-            and _ranges_cover(self.sport, other.sport)
-            and _ranges_cover(self.source, other.source)
-            and _ranges_cover(self.destination, other.destination)
+            and ranges_cover(self.time, other.time)
+            and ranges_cover(self.dport, other.dport)
+            and ranges_cover(self.sport, other.sport)
+            and ranges_cover(self.source, other.source)
+            and ranges_cover(self.destination, other.destination)
         )
 
 
-def _reach(rule: Rule, sets: Mapping[str, tuple[Span, ...]]) -> Reach:
+def reach_of(rule: Rule, sets: Mapping[str, tuple[Span, ...]]) -> Reach:
+    """`sets` has the addresses of each set, by its name."""
     match = rule.match
     return Reach(
         source=_numbers(match.source, sets),
@@ -108,15 +109,21 @@ def _numbers(addresses: Addresses | None, sets: Mapping[str, tuple[Span, ...]]) 
     if addresses is None:
         return None
     every = [*addresses.spans, *(span for name in addresses.sets for span in sets[name])]
+    return ranges(every)
+
+
+def ranges(spans: Iterable[Span]) -> Ranges:
+    """Addresses as numbers."""
     shift = {4: 0, 6: _IPV6}
-    return values.merged((int(a) + shift[a.version], int(b) + shift[b.version]) for a, b in every)
+    return values.merged((int(a) + shift[a.version], int(b) + shift[b.version]) for a, b in spans)
 
 
 def _words_cover(wide: frozenset[object] | None, narrow: frozenset[object] | None) -> bool:
     return wide is None or (narrow is not None and narrow <= wide)
 
 
-def _ranges_cover(wide: Ranges | None, narrow: Ranges | None) -> bool:
+def ranges_cover(wide: Ranges | None, narrow: Ranges | None) -> bool:
+    """Everything in `narrow` is in `wide`; None is all there is."""
     if wide is None or wide == narrow:
         return True
     if narrow is None:

@@ -25,6 +25,10 @@ class Reader:
     def say(self, path: Path, message: str, hint: str = "") -> None:
         self.problems.append(Problem(self.document.place(path), path, message, hint))
 
+    def sound(self, *path: str | int) -> bool:
+        """Whether nothing is wrong with what stands at `path` or below it."""
+        return not any(problem.path[: len(path)] == path for problem in self.problems)
+
     def attempt(self, path: Path, read: Callable[[V], T], value: V | None) -> T | None:
         """`read(value)`, or None and a problem at `path`; None stays None."""
         if value is None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from nib import values
-from nib.check.conflicts import no_host
+from nib.check.conflicts import end_of, no_host
 from nib.check.reader import Reader
 from nib.config import Address, External, Lan, Network, Origin, Route, Static, Uplink
 from nib.document import Path, dotted
@@ -88,6 +88,8 @@ def _by_device(
     if owner is None:
         sentence = f"{shown(device)} is the device of no uplink or lan"
         hint = f"write it into the .network file of that device; {FOREIGN}"
+        if named := next((owner for owner in owners if owner.name == device), None):
+            hint = f"write {named.device}, the device of {named.origin}"
         reader.say((*path, "device"), sentence, hint)
         return None
     if isinstance(owner, Lan) and isinstance(owner.address, External):
@@ -116,6 +118,10 @@ def _leaves(
         sentence = f"{via} is not in {where}, the network of {owner.origin}"
         reader.say((*path, "via"), sentence)
         return False
+    for network in networks:
+        if kind := end_of(network, via):
+            reader.say((*path, "via"), f"{via} is the {kind} address of {network}")
+            return False
     return True
 
 

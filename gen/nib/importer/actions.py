@@ -74,11 +74,15 @@ class Actions:
                 self._rule(spot, path, iptables.parse(tuple(rest)))
             case "ip", ["route" | "ro" | "r", "add" | "append" | "replace", *route]:
                 self._ip_route(spot, route)
+            case "ip6tables", _:
+                hint = "an entry of firewall.allow with 'source: \"::/0\"' is for IPv6 alone"
+                raise Unclear("nib's firewall is for both families alike: see firewall.allow", hint)
             case "echo", _:
                 pass
             case _:
-                hint = "a systemd unit can run it, for instance After=nib-nftables.service"
-                raise Unclear("nib runs no commands of yours", hint)
+                when = "pre" if "pre-run" in spot.file.split("/") else "post"
+                hint = f"a program in /etc/nib/hooks/{when}-apply.d can run it, at each 'nib apply'"
+                raise Unclear("balance.yaml has no word for this command", hint)
 
     def _rule(self, spot: Spot, path: Path, rule: Rule) -> None:
         marked = {f"MARK-{old}": name for old, name in self.services.uplinks.items()}

@@ -17,7 +17,7 @@ _ORDER = (
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*|[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
-_MEASURE = re.compile(r"[0-9]+(ms|s|m|h|/[a-z]+|-[0-9]+)")
+_MEASURE = re.compile(r"[0-9]+(ms|s|m|h|%|/[a-z]+|-[0-9]+)")
 _WIDTH = 98
 
 

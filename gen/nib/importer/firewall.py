@@ -1,11 +1,13 @@
 """What is left of the old firewall's own rules: openings of the router, and what needs no rule."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from nib import values
 from nib.importer.actions import Actions, limit_value, named_lan, port_value
 from nib.importer.draft import Entry
-from nib.importer.iptables import Match, Rule
+from nib.importer.fragments import ANSWERS, closing
+from nib.importer.iptables import Match, Ports, Rule
 from nib.importer.remarks import Spot, Unclear
 from nib.problem import Path
 from nib.services import SERVICES
@@ -13,7 +15,6 @@ from nib.services import SERVICES
 _CLOSING = frozenset(
     {"DROP", "REJECT", "REJECTPERM", "DROPGEN", "DROPINVAL", "DROPPERM", "DROPSPOOF", "DROPFLOOD"}
 )
-_ANSWERS = ("ESTABLISHED", "ESTABLISHED,RELATED", "RELATED")
 _ALLOW: Path = ("firewall",)
 
 
@@ -37,7 +38,7 @@ def translate_firewall(actions: Actions) -> None:
     for index, (spot, path, rule) in enumerate(actions.rules):
         try:
             _order(rule, rules[:index], rules[index + 1 :])
-            _translate(actions, spot, rule, tunnels)
+            _translate(actions, spot, rule, rules[:index], tunnels)
         except Unclear as unclear:
             actions.to.notes.unread(spot, path, unclear.message, unclear.hint)
     _connect(actions, tunnels)
@@ -59,7 +60,7 @@ def _order(rule: Rule, before: list[Rule], after: list[Rule]) -> None:
     if _closes(rule):
         alike = any(_opens(other) and other.match == rule.match for other in before)
         if rule.inserted or (not alike and any(map(_opens, after))):
-            raise Unclear("a rule that closes something before another opens it has no equivalent")
+            raise closing(rule, before, "openings have no order: nothing is closed before them")
     elif _opens(rule):
         closed = [other for other in before if _closes(other) and other.match == rule.match]
         opened = any(_opens(other) and other.match == rule.match for other in before)
@@ -67,7 +68,9 @@ def _order(rule: Rule, before: list[Rule], after: list[Rule]) -> None:
             raise Unclear("an earlier rule closes the same")
 
 
-def _translate(actions: Actions, spot: Spot, rule: Rule, tunnels: dict[str, _Tunnel]) -> None:
+def _translate(
+    actions: Actions, spot: Spot, rule: Rule, before: list[Rule], tunnels: dict[str, _Tunnel]
+) -> None:
     """One rule: an opening, or a note why it needs none.  Raises Unclear."""
 
     def note(message: str, hint: str = "") -> None:
@@ -76,18 +79,18 @@ def _translate(actions: Actions, spot: Spot, rule: Rule, tunnels: dict[str, _Tun
     match = rule.match
     if _is_tunnel(rule, tunnels, actions):
         return
-    if match.states and ",".join(match.states) in _ANSWERS and rule.target == "ACCEPT":
+    if match.states in ANSWERS and rule.target == "ACCEPT":
         note("answers are let through by connection tracking")
         return
     match rule.table, rule.chain, rule.target:
         case "filter", "INPUT", "ACCEPT":
             _input(actions, spot, rule)
-        case "filter", "INPUT", closing if closing in _CLOSING:
+        case "filter", "INPUT", target if target in _CLOSING:
             note("from outside everything is closed that is not opened")
         case "filter", "FORWARD", "ACCEPT":
             _forward(actions, spot, match)
-        case "filter", "FORWARD", closing if closing in _CLOSING:
-            raise Unclear("there are no rules yet that keep hosts of a lan from going out")
+        case "filter", "FORWARD", target if target in _CLOSING:
+            raise closing(rule, before, "balance.yaml has no word for what hosts may not reach")
         case "filter", "OUTPUT", "ACCEPT":
             note("what the router itself sends is not filtered")
         case "nat", "POSTROUTING", "MASQUERADE" if match.device_out and actions.services.uplink_of(
@@ -136,19 +139,18 @@ def _input(actions: Actions, spot: Spot, rule: Rule) -> None:
     )
     if match != wanted or match.protocol not in ("tcp", "udp") or not match.dport:
         raise Unclear("an opening needs tcp or udp, a port, and nothing that nib has no word for")
-    if _is_forwarded(actions, match):
+    ports = _unforwarded(actions, match)
+    if not ports:
         raise Unclear("a forward leads this port to a host, so the router itself never saw it")
-    service = next(
-        (
-            name
-            for name, meant in SERVICES.items()
-            if meant == ((match.protocol, tuple(match.dport)),)
-        ),
-        None,
-    )
+    if ports != match.dport:
+        left = ", ".join(str(one) for one in _list(port_value(ports)))
+        message = f"{left} are left of these ports: the router itself never saw those of forwards"
+        to.notes.note(spot, _ALLOW, message)
+    meant = ((match.protocol, ports),)
+    service = next((name for name, those in SERVICES.items() if those == meant), None)
     entry: dict[str, object] = {"service": service}
     if service is None:
-        entry = {"protocol": match.protocol, "port": port_value(match.dport)}
+        entry = {"protocol": match.protocol, "port": port_value(ports)}
     if match.source:
         entry["source"] = match.source
     if uplink:
@@ -158,16 +160,22 @@ def _input(actions: Actions, spot: Spot, rule: Rule) -> None:
     to.add(("firewall", "allow"), entry, spot)
 
 
-def _is_forwarded(actions: Actions, match: Match) -> bool:
-    """Whether a forward for everybody has one of the ports."""
+def _unforwarded(actions: Actions, match: Match) -> Ports:
+    """The ports without those that a forward for everybody has."""
+    left = match.dport
     for entry in actions.to.entries(("firewall", "forwards")):
         forward = entry.value
         if not forward.keys() & {"source", "uplinks"} and match.protocol in forward["protocol"]:
-            port = forward["port"]
-            taken = map(values.port_range, port if isinstance(port, list) else [port])
-            if any(a <= high and low <= b for a, b in taken for low, high in match.dport):
-                return True
-    return False
+            for first, last in map(values.port_range, _list(forward["port"])):
+                parts = [
+                    ((low, min(high, first - 1)), (max(low, last + 1), high)) for low, high in left
+                ]
+                left = tuple((low, high) for pair in parts for low, high in pair if low <= high)
+    return left
+
+
+def _list(port: Any) -> list[Any]:
+    return port if isinstance(port, list) else [port]
 
 
 def _forward(actions: Actions, spot: Spot, match: Match) -> None:

@@ -17,12 +17,9 @@ _MONITOR_ACTS = (
     "nib-monitor acts by itself; programs in /etc/nib/hooks/up.d and down.d run after it"
 )
 _ONE_ADDRESS = "nib sends all its mail to one address, notify.mail"
-_LOSS = "nib does not judge by a share of lost probes yet; 'fall' and 'rise' count them in a row"
 _NO_BURST = "nib probes at its usual pace from the start, which needs no acceleration"
 
 _WITHOUT: dict[str, tuple[Path, str]] = {
-    "max_packet_loss": (_PROBE, _LOSS),
-    "min_packet_loss": (_PROBE, _LOSS),
     "check_arp": (_PROBE, "nib pings what was pinged; a target '{arp: gateway}' asks by ARP"),
     "ttl": (_PROBE, "the probes of nib have the system's TTL"),
     "startup_acceleration": (_PROBE, _NO_BURST),
@@ -64,6 +61,7 @@ def translate_mode(conf: Conf, to: Draft) -> bool:
 def translate_options(conf: Conf, to: Draft) -> None:
     """Fill in `probe` out of the monitor's options, and tell of those that have no equivalent."""
     probe: dict[str, Any] = {}
+    lost: dict[str, int] = {}
     for option, word in conf.options.items():
         if option == "mode":
             continue
@@ -75,6 +73,10 @@ def translate_options(conf: Conf, to: Draft) -> None:
             _notify(name, word, to)
         elif name in _NUMBERS:
             _number(name, word, probe, to)
+        elif name in _LOSS:
+            if (number := _whole(name, word, to)) is not None:
+                lost[name] = number
+                to.spots["probe", "loss"] = word.spot
         elif name == "checkip":
             message = "never meant anything, because each service has a ping target of its own"
             to.notes.note(word.spot, _PROBE, message)
@@ -84,8 +86,12 @@ def translate_options(conf: Conf, to: Draft) -> None:
                 to.notes.left_out(word.spot, path, why)
         else:
             message = f"there is no option {shown(name)}; its monitor refused to start with it"
-            hint = near(name, ("mode", "forwarding_group", *_NUMBERS, *_NOTIFIES, *_WITHOUT))
+            hint = near(
+                name, ("mode", "forwarding_group", *_NUMBERS, *_LOSS, *_NOTIFIES, *_WITHOUT)
+            )
             to.notes.left_out(word.spot, _PROBE, message, hint)
+    if lost:
+        probe["loss"] = _loss({**_LOSS, **lost}, to)
     if probe:
         to.data["probe"] = probe
 
@@ -127,17 +133,37 @@ _NUMBERS: dict[str, tuple[str, int, int, Callable[[int], object]]] = {
 
 def _number(name: str, word: Word, probe: dict[str, Any], to: Draft) -> None:
     key, least, most, form = _NUMBERS[name]
-    if not re.fullmatch(r"[0-9]{1,9}", word.text):
-        message = f"{name} needs a whole number, not {shown(word.text)}"
-        to.notes.left_out(word.spot, _PROBE, message)
+    if (number := _whole(name, word, to)) is None:
         return
-    number = int(word.text)
     fitting = max(least, min(most, number))
     if fitting != number:
         message = f"probe.{key} takes {form(least)} to {form(most)}; it becomes {form(fitting)}"
         to.notes.note(word.spot, _PROBE, message)
     probe[key] = form(fitting)
     to.spots["probe", key] = word.spot
+
+
+def _whole(name: str, word: Word, to: Draft) -> int | None:
+    if re.fullmatch(r"[0-9]{1,9}", word.text):
+        return int(word.text)
+    to.notes.left_out(word.spot, _PROBE, f"{name} needs a whole number, not {shown(word.text)}")
+    return None
+
+
+_LOSS = {"max_packet_loss": 20, "min_packet_loss": 10}
+"""Of the last hundred probes: with as many lost as the first an uplink went down, with no more than
+the second it returned.  Who said one of them had the other by default."""
+
+
+def _loss(lost: dict[str, int], to: Draft) -> dict[str, str]:
+    """The same as nib says it: more than `down`, less than `up`."""
+    wanted = (lost["max_packet_loss"] - 1, lost["min_packet_loss"] + 1)
+    down = max(2, min(100, wanted[0]))
+    up = max(1, min(down - 1, wanted[1]))
+    if (down, up) != wanted:
+        message = f"probe.loss becomes {{down: {down}%, up: {up}%}}: of 1% to 100%, 'up' the lower"
+        to.notes.note(to.spots["probe", "loss"], _PROBE, message)
+    return {"down": f"{down}%", "up": f"{up}%"}
 
 
 def common_targets(to: Draft) -> None:

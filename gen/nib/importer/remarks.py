@@ -67,7 +67,8 @@ class Notebook:
     def unread(self, spot: Spot, path: Path, why: str, hint: str = "") -> None:
         """Left out as well; lines below each other that have the same fault become one remark."""
         last = self.remarks[-1] if self.remarks else None
-        if last and (last.spot.file, last.path, last.message) == (spot.file, path, why):
+        of = (spot.file, path, why, hint)
+        if last and (last.spot.file, last.path, last.message, last.hint) == of:
             end = last.spot.place.line + last.spot.text.count("\n")
             same = last.spot.place <= spot.place and last.spot.text.endswith(spot.text)
             if same and spot.place.line <= end:
