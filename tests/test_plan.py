@@ -151,6 +151,37 @@ def test_without_ipv6_nothing_is_of_ipv6() -> None:
     assert all(":" not in str(target) for u in plan.uplinks for target in u.probe.targets)
 
 
+ALONE = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, ipv6: routed, modem: {address: 192.168.100.1}}
+  dsl: {device: wan2, address: 198.51.100.2/24, gateway: 198.51.100.1}
+lans:
+  given: {device: lan1}
+  written: {device: lan2, address: "fd00:20::1/64"}
+"""
+
+
+def test_a_lan_of_ipv6_alone_has_nothing_of_ipv4() -> None:
+    plan = samples.plan(ALONE)
+    assert [lan.families for lan in plan.lans] == [(6,), (6,)]
+    assert plan.forward_pairs(4) == ()
+    assert set(plan.forward_pairs(6)) > {("lan1", "wan1"), ("lan2", "wan1"), ("lan1", "lan2")}
+    assert plan.modems[0].visitors == ()
+    files = samples.files(ALONE)
+    assert "ipv4.ip_forward" not in str(files["sysctl.d/05-nib.conf"])
+    assert "ipv6.conf.all.forwarding = 1" in str(files["sysctl.d/05-nib.conf"])
+    given, written = (
+        str(files[f"systemd/network/05-nib-{n}.network"]) for n in ("given", "written")
+    )
+    assert "Address" not in given and "IPv6SendRA" not in given
+    assert "Address=fd00:20::1/64\n" in written and "\nIPv6SendRA=yes\n" in written
+    # one that has IPv4 brings it back, for itself
+    beside = ALONE + "  home: {device: lan3, address: 192.168.30.1/24}\n"
+    assert "ipv4.ip_forward = 1" in str(samples.files(beside)["sysctl.d/05-nib.conf"])
+    assert {one for one, _ in samples.plan(beside).forward_pairs(4)} == {"lan3"}
+    assert samples.plan(beside).modems[0].visitors == ("lan3",)
+
+
 def test_failover_is_a_tier_each() -> None:
     plan = samples.plan("mode: failover\n" + samples.TWO)
     assert [[s.uplink for s in tier] for tier in plan.policies[0].tiers] == [["cable"], ["dsl"]]

@@ -161,9 +161,8 @@ def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
             for part in parts:
                 if "network" in part:
                     mine = f"[Match]\nName={part['device']}\n[Network]\n"
-                    given = (
-                        part["address"] if isinstance(part["address"], list) else [part["address"]]
-                    )
+                    written = part.get("address", [])
+                    given = written if isinstance(written, list) else [written]
                     known = {"dhcp": "DHCP=yes\n", "external": ""}
                     mine += "".join(known.get(one, f"Address={one}\n") for one in given)
                     lab.router.put(f"/etc/systemd/network/{part['network']}", mine)

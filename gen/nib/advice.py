@@ -6,7 +6,7 @@ Nothing here depends on the machine: whether Tailscale runs beside nib, its admi
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from nib.config import Config, Network, Uplink
+from nib.config import Config, Network, Static, Uplink
 from nib.document import Document
 from nib.peers import PEERS, Peer
 from nib.planner import plan_uplinks
@@ -43,7 +43,7 @@ OPERATORS: dict[str, tuple[Network, ...]] = {
 
 def advice(document: Document, config: Config) -> tuple[Problem, ...]:
     """The warnings about `config`, which is what `document` means: each once, sorted by place."""
-    found = [*_mask(document, config), *_tables(document, config)]
+    found = [*_mask(document, config), *_tables(document, config), *_stranded(document, config)]
     for uplink in config.uplinks:
         found += [*_operators(document, uplink), *_flapping(document, uplink)]
     return in_order(found)
@@ -70,6 +70,20 @@ def _tables(document: Document, config: Config) -> Iterator[Problem]:
             sentence = f"the routing table {uplink.table} of id {uplink.id} is {_names(owners)}'s"
             hint = "if it runs here, pin another id, like 'id: 1'"
             yield Problem(document.place(path), path, sentence, hint)
+
+
+def _stranded(document: Document, config: Config) -> Iterator[Problem]:
+    """Lans that may use uplinks, none of which has a family of theirs."""
+    for lan in config.lans:
+        path: Path = ("lans", lan.name)
+        ways = [uplink for uplink in config.uplinks if config.may_forward(lan.name, uplink.name)]
+        for family in lan.families if ways and isinstance(lan.address, Static) else ():
+            if not any(family in way.families for way in ways):
+                sentence = f"IPv{family} has no way out: no uplink that this lan may use has it"
+                hint = "add one that has to the lan's groups in 'forwarding'"
+                if family == 6 and 4 in lan.families:
+                    hint += ", or say 'ipv6: off' here"
+                yield Problem(document.place(path), path, sentence, hint)
 
 
 def _operators(document: Document, uplink: Uplink) -> Iterator[Problem]:

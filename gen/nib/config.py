@@ -149,12 +149,14 @@ class DhcpServer:
 class Lan:
     """A network behind the router.  External: nib writes no networkd file for its device.
 
-    `ipv6`: it may have this family; not that it has.
+    `families`: those that it has; IPv6 only if an uplink has, too.  A Static one without addresses
+    has what uplinks are delegated.  `ipv6`: it may have this family; not that it has.
     """
 
     name: str
     device: str
     address: Static | External
+    families: tuple[Family, ...]
     ipv6: bool
     network: str | None
     mtu: int | None

@@ -146,12 +146,12 @@ class DhcpServer:
 
 @dataclass(frozen=True, slots=True)
 class Lan:
-    """A network behind the router; without `addresses` others configure its device.
+    """A network behind the router, with the router's `addresses` there.
 
     `policy` spreads its new flows: `default`, or one of its own if it may not use every uplink.
     `announced` are the IPv6 networks that clients make addresses in; `link_local`: the device has
     IPv6 at all.  `subnet` is the number of its network in the prefixes of uplinks; without one it
-    gets none.
+    gets none.  Without either others configure its device.
     """
 
     name: str
@@ -166,6 +166,11 @@ class Lan:
     subnet: int | None
     policy: str
     origin: str
+
+    @property
+    def external(self) -> bool:
+        """Others configure its device."""
+        return not self.addresses and self.subnet is None
 
     def addresses_of(self, family: Family) -> tuple[str, ...]:
         """The router's addresses of one family, with their prefix length."""
@@ -290,6 +295,11 @@ class Plan:
         having |= {lan.device for lan in self.lans if family in lan.families}
         pairs = self.firewall.forward_pairs if self.firewall else ()
         return tuple(pair for pair in pairs if having.issuperset(pair))
+
+    @property
+    def lan_families(self) -> tuple[Family, ...]:
+        """The families that any lan has."""
+        return tuple(sorted({family for lan in self.lans for family in lan.families}))
 
     @property
     def forwarded_families(self) -> tuple[Family, ...]:

@@ -241,17 +241,13 @@ def _lans(conf: Config) -> tuple[Lan, ...]:
 
 
 def _lan(conf: Config, lan: config.Lan, subnet: int | None) -> Lan:
-    """A static lan has IPv6 by its address or by an uplink's prefix, others perhaps have it."""
     interfaces = lan.address.addresses if isinstance(lan.address, Static) else ()
-    announced = [str(one.network) for one in interfaces if one.version == 6]
-    given = any(uplink.ipv6 == "routed" and uplink.prefix is None for uplink in conf.uplinks)
-    ipv6 = lan.ipv6 and (bool(announced) or given or not interfaces)
     return Lan(
         name=lan.name,
         device=lan.device,
-        families=tuple(family for family in conf.families if family == 4 or ipv6),
+        families=lan.families,
         addresses=tuple(str(interface) for interface in interfaces),
-        announced=tuple(announced),
+        announced=tuple(str(one.network) for one in interfaces if one.version == 6),
         link_local=lan.ipv6,
         network=lan.network,
         mtu=lan.mtu,

@@ -86,7 +86,7 @@ def _lans(plan: Plan) -> str:
             lan.name,
             lan.device,
             _families(lan.families),
-            ", ".join(lan.addresses) or _ADDRESS["external"],
+            ", ".join(lan.addresses) or ("by others" if lan.external else "by delegation"),
             f"leases {dhcp.first} to {dhcp.last}" if (dhcp := lan.dhcp_server) else "",
         )
         for lan in plan.lans

@@ -29,7 +29,9 @@ def read_dhcp_server(
         return None
     own = [one for one in address.addresses if isinstance(one, IPv4Interface)]
     if not own:
-        return None  # said already
+        hint = "of IPv6 clients make addresses themselves; remove it or add an IPv4 address"
+        reader.say(path, "leases are of IPv4, which this lan does not have", hint)
+        return None
     if own[0].network.prefixlen > 30:
         reader.say(path, f"{own[0].network} has no room for clients", "use a larger network")
         return None
