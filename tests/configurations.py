@@ -184,8 +184,8 @@ def _probe(random: Random) -> Data:
     _maybe(random, made, "hold_down", random.choice(["0s", "1m", "24h"]))
     _maybe(random, made, "damping", random.choice(["0s", "1m", "1h"]))
     _maybe(random, made, "canary", random.choice(["0s", "10s", "1h"]))
-    _maybe(random, made, "loss", {"down": "100%", "up": random.choice(["1%", "99%"])})
-    _maybe(random, made, "rtt", {"down": "1m", "up": random.choice(["1ms", "999ms"])})
+    _maybe(random, made, "loss", {"down": "99%", "up": random.choice(["1%", "98%"])})
+    _maybe(random, made, "rtt", {"down": "49ms", "up": random.choice(["1ms", "48ms"])})
     _maybe(random, made, "jitter", {"down": "2ms", "up": "1ms"})
     return made
 
@@ -205,7 +205,7 @@ def _lans(random: Random, made: Data, count: int) -> Data | None:
     lans = {_name(random, "l", i): _lan(random, i, ipv6, prefixes) for i in range(count)}
     if _delegated(made):
         for lan in lans.values():
-            if str(lan["address"]).strip("[']").startswith("fd01:") and random.random() < 0.5:
+            if str(lan["address"]).strip("[']").startswith("fd01:") and random.random() < 0.7:
                 del lan["address"]
     with4 = _with_ipv4(lans)
     for uplink in made["uplinks"].values():
@@ -271,9 +271,8 @@ def _firewall(random: Random, made: Data, _: int) -> Data | str | None:
     if random.random() < 0.2:
         return random.choice([None, "off"])
     firewall: Data = {}
-    names = [*made["uplinks"]]
     _maybe(random, firewall, "log", random.choice(["off", "drops"]))
-    allow = [_allow(random, names) for _ in range(random.randint(0, 4))]
+    allow = [_allow(random, made["uplinks"]) for _ in range(random.randint(0, 4))]
     _maybe(random, firewall, "allow", allow)
     by = [name for name, uplink in made["uplinks"].items() if _has_ipv4(uplink)]
     forwards = [_forward(random, number, host, by) for number, host in enumerate(_hosts(made))]
@@ -430,7 +429,7 @@ def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
     return random.choice([None, routes[:10]])
 
 
-def _allow(random: Random, names: list[str]) -> Data:
+def _allow(random: Random, uplinks: Data) -> Data:
     made: Data = {}
     if random.random() < 0.5:
         made["service"] = random.choice(list(SERVICES))
@@ -438,9 +437,13 @@ def _allow(random: Random, names: list[str]) -> Data:
         low, high = sorted(random.sample(range(1, 40_000), 2))  # what is above is forwarded
         made["protocol"] = random.choice(["tcp", "udp"])
         made["port"] = _one_or_list(random, [low, f"{low}-{high}", random.randint(1, 39_999)])
-    sources = ["203.0.113.0/24", "203.0.113.7", "2001:db8::/32", "0.0.0.0/0", "::/0"]
-    _maybe(random, made, "source", _one_or_list(random, _some(random, sources)))
-    _maybe(random, made, "uplinks", random.choice([[":uplinks"], _some(random, names)]))
+    named = _some(random, [*uplinks])
+    _maybe(random, made, "uplinks", random.choice([[":uplinks"], named]))
+    by = [uplinks[name] for name in named]
+    sources = ["203.0.113.0/24", "203.0.113.7", "0.0.0.0/0"] if any(map(_has_ipv4, by)) else []
+    sources += ["2001:db8::/32", "::/0"] if any(map(_has_ipv6, by)) else []
+    if sources:
+        _maybe(random, made, "source", _one_or_list(random, _some(random, sources)))
     if random.random() < 0.5:
         unit = random.choice(["second", "minute", "hour", "day"])
         made["limit"] = {"rate": f"{random.choice([1, 5, 999_999])}/{unit}"}

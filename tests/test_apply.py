@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -228,7 +229,7 @@ def test_status_with_an_uplink_down(tmp_path: Path) -> None:
 def test_status_that_nobody_keeps(tmp_path: Path) -> None:
     done = status_of(now(uplink("a", "x", "up"), age_s=75), tmp_path)
     assert done.returncode == 1
-    assert "1 min 15 s old: nib-monitor is not running" in done.stderr
+    assert re.search(r"1 min [1-5]\d s old: nib-monitor is not running", done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,16 @@ def test_the_mask_moves_the_marks() -> None:
     assert {uplink.mark & 0xFF for uplink in plan.uplinks} == {0}
 
 
+def test_the_first_priority_moves_all_rules_by_as_much() -> None:
+    usual = samples.plan(samples.DUAL)
+    moved = samples.plan(samples.DUAL + "marks: {priority: 31000}\n")
+    assert usual.first_priority == 30000
+    assert moved.rules == tuple(replace(r, priority=r.priority + 1000) for r in usual.rules)
+    assert moved.uplinks == tuple(
+        replace(u, address_priority=u.address_priority + 1000) for u in usual.uplinks
+    )
+
+
 def test_a_change_of_one_uplink_moves_no_other_in_main() -> None:
     two = (
         "uplinks:\n"

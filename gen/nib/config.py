@@ -378,6 +378,7 @@ class Config:
     history_bytes: int
     metrics_listen: str
     mask: int
+    priority: int
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -241,6 +241,11 @@ class Plan:
         raise KeyError(name)
 
     @property
+    def first_priority(self) -> Priority:
+        """That of the first of nib's ip rules: the others are counted from it."""
+        return min(rule.priority for rule in self.rules)
+
+    @property
     def families(self) -> tuple[Family, ...]:
         """The families that any uplink has."""
         return tuple(sorted({family for uplink in self.uplinks for family in uplink.families}))

@@ -92,6 +92,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
         history_bytes=history,
         metrics_listen=metrics,
         mask=mask,
+        priority=int(reader.data["marks"]["priority"]),
     )
     check_reach(reader, config, rules)
     return config
