@@ -243,6 +243,8 @@ def _lan(random: Random, number: int, ipv6: bool, prefixes: list[str]) -> Data:
     if random.random() < 0.2:
         made["network"] = f"10-{made['device']}.network"
     _maybe(random, made, "mtu", random.choice([1280, 1500, 9000]))
+    if any(":" in address for address in addresses):
+        _maybe(random, made, "dns", ["2620:fe::fe", f"fd01:{number:x}::1"][: random.randint(1, 2)])
     if prefix < 30 and not alone:
         _maybe(random, made, "dhcp_server", _dhcp_server(random, number))
     return made | {"address": _one_or_list(random, addresses)}

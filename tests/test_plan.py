@@ -185,6 +185,9 @@ def test_a_lan_of_ipv6_alone_has_nothing_of_ipv4() -> None:
     )
     assert "Address" not in given and "IPv6SendRA" not in given
     assert "Address=fd00:20::1/64\n" in written and "\nIPv6SendRA=yes\n" in written
+    # its clients learn name servers by nothing else
+    assert "\nDNS=2620:fe::fe 2606:4700:4700::1111\n" in written and "EmitDNS" not in written
+    assert [len(lan.dns) for lan in plan.lans] == [2, 2]
     # one that has IPv4 brings it back, for itself
     beside = ALONE + "  home: {device: lan3, address: 192.168.30.1/24}\n"
     assert "ipv4.ip_forward = 1" in str(samples.files(beside)["sysctl.d/05-nib.conf"])

@@ -8,7 +8,7 @@ from lab.errors import eventually
 from lab.hosts import INTERNET6, Lan
 from lab.isp import Isp, Provider
 from lab.stats import chi_square_p
-from lab.traffic import How, connections, flow, scan, server
+from lab.traffic import How, connections, flow, name_servers, scan, server
 from nib_lab import DUAL, DUAL_ISPS, FAST, NibLab, Routers
 
 pytestmark = pytest.mark.lab
@@ -21,7 +21,7 @@ uplinks:
   cable: {device: wan1, address: dhcp, ipv6: routed}
   dsl: {device: wan2, address: dhcp, ipv6: routed}
 lans:
-  phones: {device: lan1}
+  phones: {device: lan1, dns: ["2620:fe::fe"]}
 """
 DELEGATING = Isp(ipv6="ra", delegates=True)
 
@@ -58,6 +58,8 @@ def test_its_clients_are_balanced_and_nothing_is_of_ipv4(routers: Routers) -> No
         shares = lab.by_isp(connections(phone, 1000, proto, dst=INTERNET6))
         assert chi_square_p(shares, {"isp1": 3.0, "isp2": 1.0}) > 1e-6, shares
     nothing_of_ipv4(lab, phone, "lan2")
+    assert name_servers(phone) == {"2620:fe::fe", "2606:4700:4700::1111"}
+    assert name_servers(home) == set()
     # beside a lan that has it
     assert set(lab.by_isp(connections(home, 60))) == {"isp1", "isp2"}
     assert phone.attempt(f"ping -6 -c 1 -W 1 {lab.lans[0].announced()}").code == 0
@@ -128,6 +130,7 @@ def test_it_lives_on_delegated_networks_alone(routers: Routers, kind: str) -> No
     assert (seen(one), seen(two)) == ({one}, {two})
     assert lab.router.run("sysctl -n net.ipv4.ip_forward").strip() == "0"
     nothing_of_ipv4(lab, phone, "lan1")
+    assert name_servers(phone) == {"2620:fe::fe"}
     # the router's own IPv4 is balanced as ever
     assert set(lab.by_isp(connections(lab.router, 60))) == {"isp1", "isp2"}
 

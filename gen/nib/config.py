@@ -150,7 +150,7 @@ class Lan:
     """A network behind the router.  External: nib writes no networkd file for its device.
 
     `families`: those that it has; IPv6 only if an uplink has, too.  A Static one without addresses
-    has what uplinks are delegated.  `ipv6`: it may have this family; not that it has.
+    has what uplinks are delegated.  `ipv6`: it may have this family.  `dns` is announced there.
     """
 
     name: str
@@ -161,6 +161,7 @@ class Lan:
     network: str | None
     mtu: int | None
     dhcp_server: DhcpServer | None
+    dns: tuple[IPv6Address, ...]
     origin: Origin
 
 

@@ -149,9 +149,10 @@ class Lan:
     """A network behind the router, with the router's `addresses` there.
 
     `policy` spreads its new flows: `default`, or one of its own if it may not use every uplink.
-    `announced` are the IPv6 networks that clients make addresses in; `link_local`: the device has
-    IPv6 at all.  `subnet` is the number of its network in the prefixes of uplinks; without one it
-    gets none.  Without either others configure its device.
+    `announced` are the IPv6 networks that clients make addresses in, `dns` name servers that are
+    announced, too; `link_local`: the device has IPv6 at all.  `subnet` is the number of its network
+    in the prefixes of uplinks; without one it gets none.  With neither that nor `addresses` others
+    configure its device.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Lan:
     subnet: int | None
     policy: str
     origin: str
+    dns: tuple[str, ...] = ()
 
     @property
     def external(self) -> bool:

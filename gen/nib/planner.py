@@ -242,6 +242,7 @@ def _lan(conf: Config, lan: config.Lan, subnet: int | None) -> Lan:
         subnet=subnet,
         policy=flows.of_lan(conf, lan),
         origin=str(lan.origin),
+        dns=tuple(str(address) for address in lan.dns),
     )
 
 

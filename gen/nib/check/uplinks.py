@@ -6,7 +6,7 @@ from typing import Any
 
 from nib import budget, values
 from nib.check.conflicts import Own
-from nib.check.dhcp import read_dhcp_server
+from nib.check.dhcp import read_dhcp_server, read_dns
 from nib.check.probes import read_probe
 from nib.check.reader import Reader, count
 from nib.config import (
@@ -228,15 +228,17 @@ def read_lan(
     if isinstance(address, External) and mtu:
         sentence = "'address: external' says that another tool configures the device"
         reader.say((*path, "mtu"), sentence, "say it there")
+    families = _families(address, uplinks, ipv6=ipv6)
     return Lan(
         name=name,
         device=device,
         address=address,
-        families=_families(address, uplinks, ipv6=ipv6),
+        families=families,
         ipv6=lan["ipv6"] != "off",
         network=lan.get("network"),
         mtu=mtu,
         dhcp_server=dhcp_server,
+        dns=read_dns(reader, path, lan, address, families),
         origin=Origin(dotted(path)),
     )
 
