@@ -185,7 +185,7 @@ def _probe(random: Random) -> Data:
     _maybe(random, made, "hold_down", random.choice(["0s", "1m", "24h"]))
     _maybe(random, made, "damping", random.choice(["0s", "1m", "1h"]))
     _maybe(random, made, "canary", random.choice(["0s", "10s", "1h"]))
-    _maybe(random, made, "loss", {"down": "100%", "up": random.choice(["1%", "99%"])})
+    _maybe(random, made, "loss", {"down": "99%", "up": random.choice(["1%", "98%"])})
     # less than any timeout, whichever of the two is said for all uplinks
     _maybe(random, made, "rtt", {"down": "49ms", "up": random.choice(["1ms", "48ms"])})
     _maybe(random, made, "jitter", {"down": "2ms", "up": "1ms"})
@@ -205,12 +205,16 @@ def _lans(random: Random, made: Data, count: int) -> Data | None:
         if "prefix" in uplink and not str(_list(uplink["address"])[-1]).endswith("/48")
     ]
     lans = {_name(random, "l", i): _lan(random, i, ipv6, prefixes) for i in range(count)}
+    if _delegated(made):
+        for lan in lans.values():
+            if str(lan["address"]).strip("[']").startswith("fd01:") and random.random() < 0.7:
+                del lan["address"]
+    with4 = _with_ipv4(lans)
     for uplink in made["uplinks"].values():
         if "modem" in uplink and lans:
-            _maybe(
-                random, uplink["modem"], "from", random.choice([[":lans"], _some(random, [*lans])])
-            )
-    if all(lan["address"] == "external" or lan.get("ipv6") == "off" for lan in lans.values()):
+            visitors = random.choice([[":lans"], _some(random, with4) if with4 else []])
+            _maybe(random, uplink["modem"], "from", visitors)
+    if all(lan.get("address") == "external" or lan.get("ipv6") == "off" for lan in lans.values()):
         for uplink in made["uplinks"].values():
             if uplink.get("ipv6") in ("routed", "nptv6") and "prefix" not in uplink:
                 uplink["ipv6"] = "masquerade"
@@ -227,7 +231,10 @@ def _lan(random: Random, number: int, ipv6: bool, prefixes: list[str]) -> Data:
         made["netdev"] = _netdev(random, 100 + number)
     prefix = random.choice([16, 24, 30])
     addresses = [f"10.{number}.0.{last}/{prefix}" for last in range(1, random.choice([2, 2, 3]))]
-    if ipv6 and random.random() < 0.4:
+    alone = ipv6 and random.random() < 0.15
+    if alone:
+        addresses = []
+    if alone or (ipv6 and random.random() < 0.4):
         addresses.append(f"fd01:{number:x}::1/64")
         if prefixes and random.random() < 0.3:
             # the hosts' addresses are of the provider that routes them here
@@ -238,7 +245,9 @@ def _lan(random: Random, number: int, ipv6: bool, prefixes: list[str]) -> Data:
     if random.random() < 0.2:
         made["network"] = f"10-{made['device']}.network"
     _maybe(random, made, "mtu", random.choice([1280, 1500, 9000]))
-    if prefix < 30:
+    if any(":" in address for address in addresses):
+        _maybe(random, made, "dns", ["2620:fe::fe", f"fd01:{number:x}::1"][: random.randint(1, 2)])
+    if prefix < 30 and not alone:
         _maybe(random, made, "dhcp_server", _dhcp_server(random, number))
     return made | {"address": _one_or_list(random, addresses)}
 
@@ -271,9 +280,8 @@ def _firewall(random: Random, made: Data, _: int) -> Data | str | None:
         _maybe(random, lan, "input", random.choice(["accept", "reject", "reject"]))
     closed = [name for name, lan in lans.items() if lan.get("input") == "reject"]
     firewall: Data = {}
-    names = [*made["uplinks"]]
     _maybe(random, firewall, "log", random.choice(["off", "drops"]))
-    allow = [_allow(random, names, closed) for _ in range(random.randint(0, 4))]
+    allow = [_allow(random, made["uplinks"], closed) for _ in range(random.randint(0, 4))]
     _maybe(random, firewall, "allow", allow)
     by = [name for name, uplink in made["uplinks"].items() if _has_ipv4(uplink)]
     forwards = [_forward(random, number, host, by) for number, host in enumerate(_hosts(made))]
@@ -394,9 +402,9 @@ def _rule(random: Random, made: Data, number: int, names: list[str]) -> Data:
     if number == 0:
         match = random.choice([match, {"user": "daemon"}])
     extra = random.choice(["none", "none", "lan", "protocol", "set", "dscp"])
-    lans = made.get("lans", {})
+    lans = _with_ipv4(made.get("lans", {}))
     if extra == "lan" and lans and "user" not in match and use in ("default", *_allowed(made)):
-        match["lan"] = _one_or_list(random, _some(random, [*lans])[:3])
+        match["lan"] = _one_or_list(random, _some(random, lans)[:3])
     elif extra == "protocol" and "protocol" not in match:
         match["protocol"] = random.choice(["tcp", "udp", "icmp", ["gre", "esp"], "sctp"])
     elif extra == "set" and made.get("sets"):
@@ -430,7 +438,7 @@ def _routes(random: Random, made: Data, _: int) -> list[Data] | None:
     return random.choice([None, routes[:10]])
 
 
-def _allow(random: Random, names: list[str], closed: list[str]) -> Data:
+def _allow(random: Random, uplinks: Data, closed: list[str]) -> Data:
     made: Data = {}
     if random.random() < 0.5:
         made["service"] = random.choice(list(SERVICES))
@@ -438,12 +446,16 @@ def _allow(random: Random, names: list[str], closed: list[str]) -> Data:
         low, high = sorted(random.sample(range(1, 40_000), 2))  # what is above is forwarded
         made["protocol"] = random.choice(["tcp", "udp"])
         made["port"] = _one_or_list(random, [low, f"{low}-{high}", random.randint(1, 39_999)])
-    sources = ["203.0.113.0/24", "203.0.113.7", "2001:db8::/32", "0.0.0.0/0", "::/0"]
+    named = _some(random, [*uplinks])
+    by = [uplinks[name] for name in named]
+    sources = ["203.0.113.0/24", "203.0.113.7", "0.0.0.0/0"] if any(map(_has_ipv4, by)) else []
+    sources += ["2001:db8::/32", "::/0"] if any(map(_has_ipv6, by)) else []
+    _maybe(random, made, "uplinks", random.choice([[":uplinks"], named]))
     if closed:
         _maybe(random, made, "lans", random.choice([[":lans"], _some(random, closed)]))
         sources += ["10.0.0.0/9", "fd01::/16"]
-    _maybe(random, made, "source", _one_or_list(random, _some(random, sources)))
-    _maybe(random, made, "uplinks", random.choice([[":uplinks"], _some(random, names)]))
+    if sources:
+        _maybe(random, made, "source", _one_or_list(random, _some(random, sources)))
     if random.random() < 0.5:
         unit = random.choice(["second", "minute", "hour", "day"])
         made["limit"] = {"rate": f"{random.choice([1, 5, 999_999])}/{unit}"}
@@ -508,17 +520,28 @@ def _has_ipv4(uplink: Data) -> bool:
     return any("." in address for address in _list(uplink["address"]))
 
 
+def _delegated(made: Data) -> bool:
+    """Whether lans are given networks of a provider's."""
+    uplinks = made["uplinks"].values()
+    return any(one.get("ipv6") == "routed" and "prefix" not in one for one in uplinks)
+
+
+def _with_ipv4(lans: Data) -> list[str]:
+    return [name for name, lan in lans.items() if "." in str(lan.get("address", ""))]
+
+
 def _hosts(made: Data) -> list[str]:
     """One in each lan that is large enough."""
-    first = [_list(lan["address"])[0] for lan in made.get("lans", {}).values()]
+    written = [lan for lan in made.get("lans", {}).values() if "address" in lan]
+    first = [_list(lan["address"])[0] for lan in written]
     own = [address for address in first if address.endswith(("/16", "/24"))]
     return [address.partition("/")[0].removesuffix(".1") + ".77" for address in own]
 
 
 def _hosts6(made: Data) -> list[str]:
     """One in each lan that has IPv6."""
-    lans = made.get("lans", {}).values()
-    addresses = [address for lan in lans for address in _list(lan["address"]) if ":" in address]
+    written = [lan for lan in made.get("lans", {}).values() if "address" in lan]
+    addresses = [address for lan in written for address in _list(lan["address"]) if ":" in address]
     return [address.partition("/")[0].removesuffix("1") + "77" for address in addresses]
 
 

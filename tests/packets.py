@@ -24,7 +24,7 @@ def situation(plan: Plan, random: Random) -> Situation:
             both = {4: f"198.19.{number}.9/24", 6: f"2001:db8:d{number:03x}::9/64"}
             given[uplink.device] = tuple(ip_interface(both[f]) for f in uplink.families)
     for number, lan in enumerate(plan.lans):
-        if not lan.addresses:
+        if lan.external:
             both = {4: f"10.200.{number}.1/24", 6: f"fd0a:{number:x}::1/64"}
             given[lan.device] = tuple(ip_interface(both[f]) for f in lan.families)
     for name, networks in delegated(plan).items():

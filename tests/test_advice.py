@@ -8,8 +8,8 @@ import samples
 from nib.advice import advice
 from nib.check import check
 from nib.document import parse
-from nib.peers import PEERS
-from nib.planner import BALANCE, BALANCE_TABLE, MAIN_FIRST
+from nib.peers import PEERS, Peer
+from nib.planner_rules import BALANCE_TABLE
 from nib.problem import report
 from test_docs import examples
 
@@ -47,6 +47,20 @@ def test_the_highest_bits_are_for_us(mask: str) -> None:
 
 
 def test_what_cannot_be_changed_is_nobody_elses() -> None:
-    for peer in PEERS:
-        assert BALANCE_TABLE not in peer.tables
-        assert not set(peer.priorities) & set(range(MAIN_FIRST, BALANCE + 1))
+    assert [peer.name for peer in PEERS if BALANCE_TABLE in peer.tables] == []
+
+
+def test_by_default_others_rules_come_first() -> None:
+    first = samples.plan().first_priority
+    assert [peer.name for peer in PEERS if max(peer.priorities, default=0) >= first] == ["pbr"]
+
+
+@pytest.mark.parametrize("peer", [peer for peer in PEERS if peer.priorities], ids=lambda p: p.name)
+def test_a_priority_that_is_not_behind_others_is_warned_of(peer: Peer) -> None:
+    last = max(peer.priorities)
+    before, behind = (
+        warned(f"{samples.TWO}marks: {{priority: {first}}}\n".encode())
+        for first in (last, last + 1)
+    )
+    assert f"{peer.name} ({min(peer.priorities)}" in before or last == 30000
+    assert peer.name not in behind

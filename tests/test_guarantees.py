@@ -1,6 +1,7 @@
 """What nib-gen promises, against what the monitor does."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 import samples
 from line import Line, Rtt
 from nib.guarantees import Guarantee, guarantees, to_json
-from nib.monitor.health import Health, fall, observe
+from nib.monitor.asking import IDLE_TIMES
+from nib.monitor.health import Health, fall, held_s, measure, observe
+from nib.monitor.tally import WINDOW, Tally
 from nib.plan import from_json
 from nib.targets import family_of
 
@@ -53,6 +56,74 @@ def test_the_monitor_keeps_the_times(probe: dict[str, object], phase: float, rtt
         health = observe(health, True, passed_ms / 1000, asked)
     assert passed_ms <= guarantee.return_ms
     assert passed_ms >= guarantee.return_ms - asked.interval_ms - asked.timeout_ms
+
+
+LIMITS = {
+    "loss": {"down": "50%", "up": "10%"},
+    "rtt": {"down": "40ms", "up": "30ms"},
+    "jitter": {"down": "20ms", "up": "10ms"},
+}
+
+
+@pytest.mark.parametrize("bad", [(), (45.0, 5.0, 45.0)], ids=["silent", "slow"])
+@pytest.mark.parametrize("key", LIMITS)
+def test_what_was_bad_has_to_be_forgotten(key: str, bad: tuple[float, ...]) -> None:
+    probe = {"interval": "500ms", "timeout": "50ms", "damping": "0s", key: LIMITS[key]}
+    (guarantee,) = guarantees(samples.plan(UPLINK.format(json.dumps(probe))))
+    asked = samples.plan(UPLINK.format(json.dumps(probe))).uplinks[0].probe
+    health, tally = Health("up", 0.0), Tally()
+    for _ in range(3 * WINDOW):
+        tally = tally.add(3, bad)
+        health = measure(health, tally, 0.0, asked)
+    health = fall(health, 0.0, asked)
+    number = 0
+    while health.state != "up":
+        number += 1
+        passed_ms = number * asked.interval_ms + asked.timeout_ms
+        health = observe(health, True, passed_ms / 1000, asked)
+        tally = tally.add(3, (5.0, 5.0, 5.0))
+        health = measure(health, tally, passed_ms / 1000, asked)
+    assert passed_ms <= guarantee.return_ms
+    if (key, bad) == ("loss", ()):
+        assert passed_ms == guarantee.return_ms
+    plain = probe | {"damping": "0s"}
+    del plain[key]
+    assert of(UPLINK.format(json.dumps(plain)))["a"].return_ms == 2550
+
+
+def test_one_that_comes_and_goes_is_held_down_no_longer_than_is_said() -> None:
+    text = UPLINK.format("{interval: 1s, damping: 1m}")
+    guarantee, asked = of(text)["a"], samples.plan(text).uplinks[0].probe
+    health = Health("up", 0.0)
+    for _ in range(20):
+        health = replace(fall(health, 0.0, asked), state="up")
+    health = fall(health, 0.0, asked)
+    second = next(second for second in range(1000) if held_s(health, second, asked) <= 0)
+    assert guarantee.return_flapping_ms is not None
+    assert second * 1000 <= guarantee.return_flapping_ms <= (second + 3) * 1000
+    assert of(UPLINK.format("{damping: 0s}"))["a"].return_flapping_ms is None
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.01, 0.5, 0.99])
+def test_a_full_line_and_one_that_nobody_uses_have_their_own_times(phase: float) -> None:
+    more = "bandwidth: {down: 50Mbit, up: 10Mbit}, metered: {budget: 600MB}, probe:"
+    text = UPLINK.format("{interval: 1s}").replace("probe:", more)
+    guarantee, asked = of(text)["a"], samples.plan(text).uplinks[0].probe
+
+    def took_ms(**sense: bool) -> float:
+        """The line is cut in the middle of what its counters say; something still comes in."""
+        cut_s = 100 + phase * asked.interval_ms / 1000 * (IDLE_TIMES if "idle" in sense else 1)
+        answering: Rtt = lambda _, at_s: 0.02 if at_s < cut_s else None  # noqa: E731
+        line = Line(answering, asked, asked.targets[:3], arrives=lambda _: True).until(50)
+        line.sense(**sense)
+        return (line.until(cut_s + 600).judged[0].at_s - cut_s) * 1000
+
+    assert took_ms() <= guarantee.detection_worst_ms
+    assert guarantee.detection_full_ms is not None and guarantee.detection_unused_ms is not None
+    assert guarantee.detection_worst_ms < took_ms(full=True) <= guarantee.detection_full_ms
+    assert took_ms(idle=True) <= guarantee.detection_unused_ms
+    plain = of(UPLINK.format("{interval: 1s}"))["a"]
+    assert (plain.detection_full_ms, plain.detection_unused_ms) == (None, None)
 
 
 def test_the_data_of_a_month() -> None:
@@ -145,6 +216,32 @@ firewall:
 def test_what_stops(uplink: str, carriers: tuple[str, ...], stops: tuple[str, ...]) -> None:
     guarantee = of(LOSSES)[uplink]
     assert (guarantee.carriers, guarantee.stops) == (carriers, stops)
+
+
+GIVING_WAY = """\
+uplinks:
+  a: {device: wan1, address: dhcp, ipv6: off, modem: {address: 192.168.100.1}}
+  b: {device: wan2, address: dhcp, ipv6: off}
+policies:
+  soft: {tiers: [[a]]}
+  strict: {tiers: [[a]], when_down: block}
+rules:
+  - {match: {dscp: 1}, use: soft}
+  - {match: {dscp: 2}, use: strict}
+  - {match: {dscp: 3}, use: a}
+routes:
+  - {to: 10.0.0.0/8, device: wan1}
+"""
+
+
+def test_only_what_blocks_stops_where_others_carry() -> None:
+    both = of(GIVING_WAY)
+    assert both["a"].stops == ("new flows of policy strict", "the route to 10.0.0.0/8")
+    assert both["b"].stops == ()
+    alone = "".join(line for line in GIVING_WAY.splitlines(True) if not line.startswith("  b:"))
+    (one,) = of(alone).values()
+    everybody = "new flows of the router, policy soft, policy strict, policy a"
+    assert one.stops == (everybody, "the route to 10.0.0.0/8")
 
 
 def test_with_a_single_uplink_everything_stops() -> None:

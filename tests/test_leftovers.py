@@ -17,10 +17,10 @@ PLAN = samples.plan(samples.DUAL + BLOCKING)
 FOUR = samples.plan()
 
 
-def found(plan: Plan, family: Family) -> list[str]:
+def found(plan: Plan, family: Family, earlier: tuple[int, ...] = ()) -> list[str]:
     ip = f"ip -N -j -{family}"
     listed = sh(f"{ip} rule"), sh(f"{ip} route show table all default")
-    return [" ".join(words) for words in leftovers(plan, family, *listed)]
+    return [" ".join(words) for words in leftovers(plan, family, *listed, earlier)]
 
 
 def swept(plan: Plan, family: Family) -> list[str]:
@@ -53,6 +53,16 @@ async def test_another_plan_goes_entirely() -> None:
     assert [line.split(":")[0] for line in sh("ip -6 rule").splitlines()] == ["0", "32766"]
     four = {replace(rule, origin="") for rule in PLAN.rules if rule.family == 4}
     assert len(swept(FOUR, 4)) == len(four - {replace(rule, origin="") for rule in FOUR.rules})
+
+
+@alone
+async def test_a_plan_whose_rules_began_elsewhere_goes_as_well() -> None:
+    moved = samples.plan(samples.TWO + "marks: {priority: 31000}\n")
+    sh(DEVICES + "\n".join(rule_text(rule) for rule in (*moved.rules, *FOUR.rules)))
+    sh("ip rule add pref 31000 lookup 99; ip rule add pref 31470 fwmark 0x5/0xff lookup 98")
+    assert found(FOUR, 4) == []
+    assert len(found(FOUR, 4, (moved.first_priority,))) == len(moved.rules)
+    assert len(found(moved, 4, (FOUR.first_priority,))) == len(FOUR.rules)
 
 
 @alone

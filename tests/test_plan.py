@@ -97,6 +97,16 @@ def test_the_mask_moves_the_marks() -> None:
     assert {uplink.mark & 0xFF for uplink in plan.uplinks} == {0}
 
 
+def test_the_first_priority_moves_all_rules_by_as_much() -> None:
+    usual = samples.plan(samples.DUAL)
+    moved = samples.plan(samples.DUAL + "marks: {priority: 31000}\n")
+    assert usual.first_priority == 30000
+    assert moved.rules == tuple(replace(r, priority=r.priority + 1000) for r in usual.rules)
+    assert moved.uplinks == tuple(
+        replace(u, address_priority=u.address_priority + 1000) for u in usual.uplinks
+    )
+
+
 def test_a_change_of_one_uplink_moves_no_other_in_main() -> None:
     two = (
         "uplinks:\n"
@@ -173,6 +183,40 @@ uplinks:
     written = str(samples.files(text)["systemd/network/05-nib-a.network"])
     assert "[Route]\nDestination=172.31.1.1/32\nScope=link\nMetric=1000001\n" in written
     assert "[Route]\nDestination=2001:db8:ffff::1/128\nMetric=1000001\n" in written
+
+
+ALONE = """\
+uplinks:
+  cable: {device: wan1, address: dhcp, ipv6: routed, modem: {address: 192.168.100.1}}
+  dsl: {device: wan2, address: 198.51.100.2/24, gateway: 198.51.100.1}
+lans:
+  given: {device: lan1}
+  written: {device: lan2, address: "fd00:20::1/64"}
+"""
+
+
+def test_a_lan_of_ipv6_alone_has_nothing_of_ipv4() -> None:
+    plan = samples.plan(ALONE)
+    assert [lan.families for lan in plan.lans] == [(6,), (6,)]
+    assert plan.forward_pairs(4) == ()
+    assert set(plan.forward_pairs(6)) > {("lan1", "wan1"), ("lan2", "wan1"), ("lan1", "lan2")}
+    assert plan.modems[0].visitors == ()
+    files = samples.files(ALONE)
+    assert "ipv4.ip_forward" not in str(files["sysctl.d/05-nib.conf"])
+    assert "ipv6.conf.all.forwarding = 1" in str(files["sysctl.d/05-nib.conf"])
+    given, written = (
+        str(files[f"systemd/network/05-nib-{n}.network"]) for n in ("given", "written")
+    )
+    assert "Address" not in given and "IPv6SendRA" not in given
+    assert "Address=fd00:20::1/64\n" in written and "\nIPv6SendRA=yes\n" in written
+    # its clients learn name servers by nothing else
+    assert "\nDNS=2620:fe::fe 2606:4700:4700::1111\n" in written and "EmitDNS" not in written
+    assert [len(lan.dns) for lan in plan.lans] == [2, 2]
+    # one that has IPv4 brings it back, for itself
+    beside = ALONE + "  home: {device: lan3, address: 192.168.30.1/24}\n"
+    assert "ipv4.ip_forward = 1" in str(samples.files(beside)["sysctl.d/05-nib.conf"])
+    assert {one for one, _ in samples.plan(beside).forward_pairs(4)} == {"lan3"}
+    assert samples.plan(beside).modems[0].visitors == ("lan3",)
 
 
 def test_failover_is_a_tier_each() -> None:

@@ -40,6 +40,19 @@ def some_alive(plan: Plan, random: Random) -> Live:
     }
 
 
+def test_lans_of_every_kind_are_among_them() -> None:
+    """What holds for every configuration says nothing of what none of them has."""
+    plans = [planned(configuration(Random(seed), 3, 3)) for seed in range(200)]
+    kinds = {(lan.families, lan.external, lan.addresses != ()) for p in plans for lan in p.lans}
+    assert kinds >= {
+        ((4,), False, True),
+        ((4, 6), False, True),
+        ((4, 6), True, False),
+        ((6,), False, True),
+        ((6,), False, False),
+    }
+
+
 @settings(unshrunk, max_examples=40)
 @given(configurations())
 def test_what_is_right_compiles(data: Data) -> None:
@@ -136,6 +149,20 @@ def test_every_nft_takes_it(suite: str) -> None:
 # -- networkd ------------------------------------------------------------------------------------
 
 
+ALONE: Data = {
+    "uplinks": {
+        "cable": {"device": "wan1", "address": "dhcp", "ipv6": "routed"},
+        "village": {"device": "wan2", "address": "dhcp", "ipv4": "off"},
+    },
+    "lans": {
+        "given": {"device": "lan1"},
+        "written": {"device": "lan8", "address": "fd00:20::1/64", "mtu": 1400},
+        "mine": {"device": "lan9", "network": "10-lan9.network"},
+    },
+}
+"""Lans of IPv6 alone."""
+
+
 @pytest.mark.lab
 def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
     """Each follows the one before, as after an edit of balance.yaml.
@@ -147,9 +174,12 @@ def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
         lab.router.boot()
         lab.router.run("systemctl stop nib-monitor")  # it has a plan of its own
         devices = {"wan1", "wan2", "lan1"}  # the lab's own
-        for seed in range(8):
-            random = Random(seed)
-            data = configuration(random, random.choice([1, 2, 4]), random.choice([0, 1, 3]))
+        random = Random(8)
+        for data in (
+            *(configuration(random, random.choice([1, 2, 4]), lans) for lans in (0, 1, 3, 3)),
+            ALONE,
+            *(configuration(random, random.choice([1, 2, 4]), lans) for lans in (3, 1, 0)),
+        ):
             parts = [*data["uplinks"].values(), *data.get("lans", {}).values()]
             for device in {part["device"] for part in parts} - devices:
                 peer = f"peer{len(devices)}"
@@ -161,9 +191,8 @@ def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
             for part in parts:
                 if "network" in part:
                     mine = f"[Match]\nName={part['device']}\n[Network]\n"
-                    given = (
-                        part["address"] if isinstance(part["address"], list) else [part["address"]]
-                    )
+                    written = part.get("address", [])
+                    given = written if isinstance(written, list) else [written]
                     known = {"dhcp": "DHCP=yes\n", "external": ""}
                     mine += "".join(known.get(one, f"Address={one}\n") for one in given)
                     lab.router.put(f"/etc/systemd/network/{part['network']}", mine)

@@ -130,6 +130,26 @@ def test_what_a_restarted_networkd_forgot_is_swept(routers: Routers) -> None:
     assert code == 0 and "nothing to do" in said and "earlier plan" not in said
 
 
+def test_rules_that_begin_elsewhere_take_the_place_of_the_others(routers: Routers) -> None:
+    lab = routers(EVEN + FAST)
+    lab.start()
+    # a lease's rule, which the monitor keeps, is among them
+    usual = priorities(lab)
+    assert min(usual) == 30000 and len(usual) > 8
+    code, said = apply(lab, EVEN + FAST + "marks: {priority: 31200}\n")
+    assert code == 0, said
+    eventually(lambda: priorities(lab) == {one + 1200 for one in usual}, 5)
+    lab.until(cable="up", dsl="up")
+    assert set(lab.by_isp(connections(lab.lans[0], 60))) == {"isp1", "isp2"}
+    assert set(lab.by_isp(connections(lab.router, 60))) == {"isp1", "isp2"}
+
+
+def priorities(lab: NibLab) -> set[int]:
+    """Those of IPv4 rules that are not the kernel's own."""
+    listed = [line.partition(":")[0] for line in lab.router.run("ip rule").splitlines()]
+    return {int(one) for one in listed} - {0, 32766, 32767}
+
+
 def test_if_a_step_fails_all_is_as_before(routers: Routers) -> None:
     lab = routers(EVEN + FAST)
     lab.start()

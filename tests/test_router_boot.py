@@ -72,7 +72,11 @@ DROP_IN = "/etc/systemd/system/nib-nftables.service.d/10-broken.conf"
     [
         (TABLE, "this is no nft\n", "nib-gen --out /etc"),
         # the namespace for nft cannot be made
-        (DROP_IN, "[Service]\nInaccessiblePaths=/nowhere\n", f"rm {DROP_IN}; systemctl daemon-reload"),
+        (
+            DROP_IN,
+            "[Service]\nInaccessiblePaths=/nowhere\n",
+            f"rm {DROP_IN}; systemctl daemon-reload",
+        ),
     ],
     ids=["no nft", "no mount namespace"],
 )

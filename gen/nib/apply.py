@@ -88,7 +88,7 @@ def apply(config: Config, *, yes: bool) -> int:
         if differ and not yes and not _confirmed(len(differ)):
             host.say("nothing was changed")
             return DIFFERS
-        before = look(changes)
+        before = look(changes, plan)
         changed = frozenset(c.path for c in differ) | _written_since(changes, since_s)
         if _fragments_changed(mine, since_s):
             changed |= {steps.TABLE_FILE}
@@ -99,7 +99,7 @@ def apply(config: Config, *, yes: bool) -> int:
             Run(plan, changes, changed, before, remake, state).go(todo)
         if old:
             forget(steps.dropped_marks(old, plan), old.marks.id_mask)
-        swept = sweep(plan)
+        swept = sweep(plan, old)
         _stamp(mine)
         if todo or differ:
             failed = hooks.run(ETC, "post-apply", plan, changed, hook_s)

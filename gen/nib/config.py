@@ -149,18 +149,21 @@ class DhcpServer:
 class Lan:
     """A network behind the router.  External: nib writes no networkd file for its device.
 
-    `ipv6`: it may have this family; not that it has.  `closed`: it reaches of the router itself
-    only what is opened to it.
+    `families`: those that it has; IPv6 only if an uplink has, too.  A Static one without addresses
+    has what uplinks are delegated.  `ipv6`: it may have this family.  `closed`: it reaches of the
+    router itself only what is opened to it.  `dns` is announced there.
     """
 
     name: str
     device: str
     address: Static | External
+    families: tuple[Family, ...]
     ipv6: bool
     closed: bool
     network: str | None
     mtu: int | None
     dhcp_server: DhcpServer | None
+    dns: tuple[IPv6Address, ...]
     origin: Origin
 
 
@@ -379,6 +382,7 @@ class Config:
     history_bytes: int
     metrics_listen: str
     mask: int
+    priority: int
 
     @property
     def families(self) -> tuple[Family, ...]:

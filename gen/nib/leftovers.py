@@ -4,11 +4,12 @@ networkd removes what its files do not say any more, but at a restart forgets wh
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from nib.families import Family
 from nib.plan import PROTOCOL, Plan, Rule
-from nib.planner import (
+from nib.planner import highest_id
+from nib.planner_rules import (
     BALANCE,
     BALANCE_TABLE,
     BLOCK,
@@ -16,7 +17,6 @@ from nib.planner import (
     GUARD,
     LOCAL,
     MAIN_FIRST,
-    highest_id,
 )
 
 Command = tuple[str, ...]
@@ -38,23 +38,31 @@ KEYS = {
 }
 
 
-def leftovers(plan: Plan, family: Family, rules: str, routes: str) -> tuple[Command, ...]:
+def leftovers(
+    plan: Plan, family: Family, rules: str, routes: str, earlier: Collection[int] = ()
+) -> tuple[Command, ...]:
     """The commands that remove them, none if there are none.
 
     `rules` and `routes` are what `ip -N -j` says of one family: of `rule`, and of `route show table
-    all default`.
+    all default`.  `earlier` are the first priorities of plans that were there before.
     """
-    return (*_rules(plan, family, json.loads(rules)), *_routes(plan, family, json.loads(routes)))
+    firsts = {plan.first_priority, *earlier}
+    return (
+        *_rules(plan, family, json.loads(rules), firsts),
+        *_routes(plan, family, json.loads(routes)),
+    )
 
 
-def _rules(plan: Plan, family: Family, listed: Listed) -> Iterator[Command]:
+def _rules(plan: Plan, family: Family, listed: Listed, firsts: set[int]) -> Iterator[Command]:
     wanted = {_selectors(rule) for rule in plan.rules if rule.family == family}
     for entry in listed:
         table = None if "action" in entry else int(entry["table"] or 0)
-        ours = table in (*TABLES, BALANCE_TABLE) or (
-            entry["priority"] in ELSEWHERE and table in (MAIN, None)
-        )
-        if not ours or not MAIN_FIRST <= int(entry["priority"] or 0) <= BALANCE:
+        places = {int(entry["priority"] or 0) - first for first in firsts}
+        if table in (*TABLES, BALANCE_TABLE):
+            ours = any(MAIN_FIRST <= place <= BALANCE for place in places)
+        else:
+            ours = table in (MAIN, None) and not places.isdisjoint(ELSEWHERE)
+        if not ours:
             continue
         if entry.get("protocol") == str(PROTOCOL) and family in plan.families:
             # the monitor removes its own, and knows what else is wanted

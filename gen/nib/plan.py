@@ -146,12 +146,13 @@ class DhcpServer:
 
 @dataclass(frozen=True, slots=True)
 class Lan:
-    """A network behind the router; without `addresses` others configure its device.
+    """A network behind the router, with the router's `addresses` there.
 
     `policy` spreads its new flows: `default`, or one of its own if it may not use every uplink.
-    `announced` are the IPv6 networks that clients make addresses in; `link_local`: the device has
-    IPv6 at all.  `subnet` is the number of its network in the prefixes of uplinks; without one it
-    gets none.
+    `announced` are the IPv6 networks that clients make addresses in, `dns` name servers that are
+    announced, too; `link_local`: the device has IPv6 at all.  `subnet` is the number of its network
+    in the prefixes of uplinks; without one it gets none.  With neither that nor `addresses` others
+    configure its device.
     """
 
     name: str
@@ -166,6 +167,12 @@ class Lan:
     subnet: int | None
     policy: str
     origin: str
+    dns: tuple[str, ...] = ()
+
+    @property
+    def external(self) -> bool:
+        """Others configure its device."""
+        return not self.addresses and self.subnet is None
 
     def addresses_of(self, family: Family) -> tuple[str, ...]:
         """The router's addresses of one family, with their prefix length."""
@@ -236,6 +243,11 @@ class Plan:
         raise KeyError(name)
 
     @property
+    def first_priority(self) -> Priority:
+        """That of the first of nib's ip rules: the others are counted from it."""
+        return min(rule.priority for rule in self.rules)
+
+    @property
     def families(self) -> tuple[Family, ...]:
         """The families that any uplink has."""
         return tuple(sorted({family for uplink in self.uplinks for family in uplink.families}))
@@ -290,6 +302,11 @@ class Plan:
         having |= {lan.device for lan in self.lans if family in lan.families}
         pairs = self.firewall.forward_pairs if self.firewall else ()
         return tuple(pair for pair in pairs if having.issuperset(pair))
+
+    @property
+    def lan_families(self) -> tuple[Family, ...]:
+        """The families that any lan has."""
+        return tuple(sorted({family for lan in self.lans for family in lan.families}))
 
     @property
     def forwarded_families(self) -> tuple[Family, ...]:

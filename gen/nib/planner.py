@@ -28,33 +28,14 @@ from nib.plan import (
     Marks,
     Plan,
     Priority,
-    Rule,
     Table,
     Uplink,
 )
 from nib.planner_passages import forwards, modems, netdevs, openings, routes, segments
+from nib.planner_rules import ADDRESS_BASE, BALANCE_TABLE, make_rules
 from nib.policies import Policy
 from nib.probe import Limits, Probe
 from nib.targets import family_of
-
-# Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
-# and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
-BALANCE_TABLE = Table(7000)
-
-# Late on purpose: `ip rule add` without a priority takes the number below the lowest that exists,
-# so VPNs (wg-quick, Tailscale at 5210) stay ahead of nib's choice of an uplink.
-MAIN_FIRST = Priority(30000)
-# The kernel walks the rules one by one for every packet it forwards: what those need comes first.
-MARK_BASE = 30100
-ADDRESS_BASE = 30200
-DEVICE_BASE = 30300
-# Behind the marks' tables, and before any other way out.
-BLOCK = Priority(30199)
-FALL_THROUGH = Priority(30470)
-GUARD = Priority(30480)
-# For a question of nft's: with the local mark a packet has no uplink's default.
-LOCAL = Priority(30490)
-BALANCE = Priority(30500)
 
 # What the schema allows at most.
 LAST_TIER, LAST_WEIGHT = 100, 256
@@ -76,7 +57,13 @@ def make_plan(conf: Config) -> Plan:
         marks=marks,
         uplinks=uplinks,
         lans=lans,
-        rules=_rules(uplinks, lans, marks, any(p.when_down == "block" for p in policies)),
+        rules=make_rules(
+            conf.priority,
+            uplinks,
+            lans,
+            marks,
+            blocks=any(p.when_down == "block" for p in policies),
+        ),
         balance_table=BALANCE_TABLE,
         policies=policies,
         sets=flows.sets(conf),
@@ -108,7 +95,7 @@ def plan_uplinks(conf: Config) -> tuple[Uplink, ...]:
     tiers = [tier for policy in flows.policies(conf) for tier in policy.tiers]
     beside = {share.uplink for tier in tiers if len(tier) > 1 for share in tier}
     return tuple(
-        _uplink(uplink, ids[uplink.name], conf.mode, marks, canary=uplink.name in beside)
+        _uplink(conf, uplink, ids[uplink.name], marks, canary=uplink.name in beside)
         for uplink in conf.uplinks
     )
 
@@ -165,7 +152,7 @@ def _metric(uplink: config.Uplink, number: int, mode: Mode) -> int:
 
 
 def _uplink(
-    uplink: config.Uplink, number: int, mode: Mode, marks: Marks, *, canary: bool
+    conf: Config, uplink: config.Uplink, number: int, marks: Marks, *, canary: bool
 ) -> Uplink:
     """`canary`: there are others that can take the rest of its share."""
     kind: Kind
@@ -198,8 +185,8 @@ def _uplink(
         tier=uplink.tier,
         mark=Mark(number << shift),
         table=Table(BALANCE_TABLE + number),
-        metric=_metric(uplink, number, mode),
-        address_priority=Priority(ADDRESS_BASE + number),
+        metric=_metric(uplink, number, conf.mode),
+        address_priority=Priority(conf.priority + ADDRESS_BASE + number),
         network=uplink.network,
         mtu=uplink.mtu,
         bandwidth=_bandwidth(uplink),
@@ -241,17 +228,13 @@ def _lans(conf: Config) -> tuple[Lan, ...]:
 
 
 def _lan(conf: Config, lan: config.Lan, subnet: int | None) -> Lan:
-    """A static lan has IPv6 by its address or by an uplink's prefix, others perhaps have it."""
     interfaces = lan.address.addresses if isinstance(lan.address, Static) else ()
-    announced = [str(one.network) for one in interfaces if one.version == 6]
-    given = any(uplink.ipv6 == "routed" and uplink.prefix is None for uplink in conf.uplinks)
-    ipv6 = lan.ipv6 and (bool(announced) or given or not interfaces)
     return Lan(
         name=lan.name,
         device=lan.device,
-        families=tuple(family for family in conf.families if family == 4 or ipv6),
+        families=lan.families,
         addresses=tuple(str(interface) for interface in interfaces),
-        announced=tuple(announced),
+        announced=tuple(str(one.network) for one in interfaces if one.version == 6),
         link_local=lan.ipv6,
         network=lan.network,
         mtu=lan.mtu,
@@ -259,6 +242,7 @@ def _lan(conf: Config, lan: config.Lan, subnet: int | None) -> Lan:
         subnet=subnet,
         policy=flows.of_lan(conf, lan),
         origin=str(lan.origin),
+        dns=tuple(str(address) for address in lan.dns),
     )
 
 
@@ -274,80 +258,6 @@ def _dhcp_server(lan: config.Lan) -> DhcpServer | None:
         dns=tuple(str(address) for address in server.dns),
         lease_s=server.lease_s,
     )
-
-
-def _rules(
-    uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks, blocks: bool
-) -> tuple[Rule, ...]:
-    """The ladder of ip rules, in the order of their priorities."""
-    families = sorted({family for uplink in uplinks for family in uplink.families})
-    rules = [
-        Rule(family, MAIN_FIRST, "lo", table="main", suppress_prefixlength=0, origin="nib")
-        for family in families
-    ]
-    for uplink in uplinks:
-        table, origin = uplink.table, uplink.origin
-        for family in uplink.families:
-            rules += [
-                Rule(
-                    family,
-                    Priority(DEVICE_BASE + uplink.id),
-                    uplink.device,
-                    table=table,
-                    oif=uplink.device,
-                    origin=origin,
-                ),
-                *(
-                    Rule(
-                        family,
-                        uplink.address_priority,
-                        "lo",
-                        table=table,
-                        source=address.partition("/")[0],
-                        origin=origin,
-                    )
-                    for address in uplink.addresses_of(family)
-                ),
-                Rule(
-                    family,
-                    Priority(MARK_BASE + uplink.id),
-                    "lo",
-                    table=table,
-                    mark=uplink.mark,
-                    mask=marks.id_mask,
-                    origin=origin,
-                ),
-            ]
-    if blocks:
-        rules += [
-            Rule(family, BLOCK, "lo", mark=marks.block, mask=marks.block, origin="nib")
-            for family in families
-        ]
-    # A mark whose table is empty falls through to main; nothing else of a lan's passes the guard.
-    # What nft did not mark, or marked as going nowhere near an uplink, was not NATed either: it
-    # must not follow main's default out with a private source.
-    if lans:
-        rules += [
-            Rule(family, LOCAL, "lo", mark=marks.local, mask=marks.id_mask, origin="nib")
-            for family in families
-        ]
-        rules += [
-            Rule(
-                family,
-                FALL_THROUGH,
-                "lo",
-                table="main",
-                mark=uplink.mark,
-                mask=marks.id_mask,
-                origin=uplink.origin,
-            )
-            for uplink in uplinks
-            for family in uplink.families
-        ]
-    for family in families:
-        rules += [Rule(family, GUARD, "lo", iif=lan.device, origin=lan.origin) for lan in lans]
-        rules.append(Rule(family, BALANCE, "lo", table=BALANCE_TABLE, origin="nib"))
-    return tuple(sorted(rules, key=lambda rule: rule.priority))
 
 
 def _firewall(conf: Config) -> Firewall:

@@ -106,7 +106,7 @@ def render(plan: Plan, systemd: int = NEWEST_SYSTEMD, paths: Paths = DEBIAN) -> 
                 "networkd/modem.network.j2", modem=modem, modems=[modem]
             )
     for lan in plan.lans:
-        if lan.addresses:
+        if not lan.external:
             files[_place(lan)] = fill(
                 "networkd/lan.network.j2",
                 lan=lan,

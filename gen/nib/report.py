@@ -86,7 +86,7 @@ def _lans(plan: Plan) -> str:
             lan.name,
             lan.device,
             _families(lan.families),
-            ", ".join(lan.addresses) or _ADDRESS["external"],
+            ", ".join(lan.addresses) or ("by others" if lan.external else "by delegation"),
             f"leases {dhcp.first} to {dhcp.last}" if (dhcp := lan.dhcp_server) else "",
         )
         for lan in plan.lans
@@ -278,7 +278,7 @@ def _modems(plan: Plan) -> str:
 def _probes(plan: Plan) -> str:
     head = (
         *("uplink", "targets", "every", "timeout", "quorum"),
-        *("down within", "at worst", "back within", "in 30 days"),
+        *("down within", "at worst", "back within", "if it flaps", "in 30 days"),
     )
     pairs = zip(plan.uplinks, guarantees(plan), strict=True)
     return columns(head, [_probe(uplink, guarantee) for uplink, guarantee in pairs])
@@ -293,10 +293,20 @@ def _probe(uplink: Uplink, guarantee: Guarantee) -> tuple[str, ...]:
         _seconds(probe.timeout_ms),
         f"{probe.quorum} of {len(uplink.targets_of(uplink.families[0]))}",
         _seconds(guarantee.detection_ms),
-        _seconds(guarantee.detection_worst_ms),
+        _worst(guarantee),
         _seconds(guarantee.return_ms),
+        _seconds(guarantee.return_flapping_ms) if guarantee.return_flapping_ms else "the same",
         _data(guarantee.probe_bytes)
         + (f" of {_data(uplink.budget_bytes)}" if uplink.budget_bytes else ""),
+    )
+
+
+def _worst(guarantee: Guarantee) -> str:
+    full_ms, unused_ms = guarantee.detection_full_ms, guarantee.detection_unused_ms
+    return (
+        _seconds(guarantee.detection_worst_ms)
+        + (f", full {_seconds(full_ms)}" if full_ms else "")
+        + (f", unused {_seconds(unused_ms)}" if unused_ms else "")
     )
 
 

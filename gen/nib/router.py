@@ -4,7 +4,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from nib.install import write
 from nib.leftovers import Command, leftovers
 from nib.monitor.conntrack import forget_flows
 from nib.plan import Mark, Plan
-from nib.planner import BALANCE, MAIN_FIRST
+from nib.planner_rules import BALANCE
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
 
 ETC = Path("/etc")
@@ -81,7 +81,8 @@ class Before:
     settings: Mapping[Path, str]
 
 
-def look(changes: Changes) -> Before:
+def look(changes: Changes, plan: Plan) -> Before:
+    """`plan` is the one that is to come."""
     inactive = {
         unit
         for unit in SERVICES
@@ -91,16 +92,17 @@ def look(changes: Changes) -> Before:
     tables = {table for table in TABLES if f"table {table}" in listed}
     if "inet nib" not in tables:
         inactive.add(NFTABLES)  # whatever systemd believes: somebody flushed it
-    return Before(frozenset(inactive), frozenset(tables), _rules(), _settings(changes))
+    rules = _rules(plan.first_priority)
+    return Before(frozenset(inactive), frozenset(tables), rules, _settings(changes))
 
 
-def _rules() -> frozenset[str]:
+def _rules(first: int) -> frozenset[str]:
     """The ip rules between the first and the last priority of nib."""
     found = set()
     for family in ("-4", "-6"):
         for line in command(("ip", family, "rule"), within_s=10).output.splitlines():
             priority, _, selectors = line.partition(":")
-            if priority.isdigit() and MAIN_FIRST <= int(priority) <= BALANCE:
+            if priority.isdigit() and first <= int(priority) <= first + BALANCE:
                 found.add(f"{family} {priority} {selectors.strip()}")
     return frozenset(found)
 
@@ -244,7 +246,8 @@ class Run:
     def _rules_back(self) -> None:
         """networkd removes its own within a moment; what it forgot would cut the lans off."""
         deadline_s = time.monotonic() + RULES_WITHIN_S
-        while (left := _rules() - self.before.rules) and time.monotonic() < deadline_s:
+        first = self.plan.first_priority
+        while (left := _rules(first) - self.before.rules) and time.monotonic() < deadline_s:
             time.sleep(0.1)
         for rule in sorted(left):
             family, priority, *selectors = rule.split()
@@ -273,14 +276,15 @@ def forget(marks: Iterable[Mark], mask: int) -> None:
         say(f"note: connections of moved uplinks stay: {problem.strerror}")
 
 
-def sweep(plan: Plan) -> bool:
-    """Remove what earlier plans left in the routing; was there anything?
+def sweep(plan: Plan, old: Plan | None) -> bool:
+    """Remove what earlier plans left in the routing, `old` the last; was there anything?
 
     networkd removes its own within a moment, so that is what is left after it.  A leftover is no
     reason to take a good change back: one that cannot be removed is only named.
     """
     deadline_s = time.monotonic() + RULES_WITHIN_S
-    while (left := _leftovers(plan)) and time.monotonic() < deadline_s:
+    earlier = {old.first_priority} if old else frozenset()
+    while (left := _leftovers(plan, earlier)) and time.monotonic() < deadline_s:
         time.sleep(0.1)
     for arguments in left:
         tell(f"an earlier plan left this: {' '.join(arguments)}")
@@ -290,13 +294,13 @@ def sweep(plan: Plan) -> bool:
     return bool(left)
 
 
-def _leftovers(plan: Plan) -> tuple[Command, ...]:
+def _leftovers(plan: Plan, earlier: Collection[int]) -> tuple[Command, ...]:
     found: list[Command] = []
     for family in FAMILIES:
         ip = ("ip", "-N", "-j", f"-{family}")
         rules = command((*ip, "rule"), within_s=10)
         routes = command((*ip, "route", "show", "table", "all", "default"), within_s=10)
-        found += leftovers(plan, family, rules.output or "[]", routes.output or "[]")
+        found += leftovers(plan, family, rules.output or "[]", routes.output or "[]", earlier)
     return tuple(found)
 
 

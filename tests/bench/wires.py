@@ -19,7 +19,7 @@ from bench import frames, spaces
 from nib.check import check
 from nib.document import parse
 from nib.plan import Plan, Rule
-from nib.planner import GUARD, make_plan
+from nib.planner import make_plan
 from nib.render import render
 
 CLIENT, ROUTER = "02:00:00:01:00:01", "02:00:00:01:00:02"
@@ -111,7 +111,7 @@ def plain(of: Plan) -> Way:
 
 def bare(of: Plan) -> Way:
     """nib's routes and rules, but plain masquerading.  Without the guard: nothing is marked."""
-    rules = tuple(rule for rule in of.rules if rule.priority != GUARD)
+    rules = tuple(rule for rule in of.rules if rule.iif is None)
     return Way(f"plain masquerade, {len(of.uplinks)} uplinks", of, rules, _masquerade(of))
 
 

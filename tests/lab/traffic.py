@@ -227,6 +227,13 @@ def start_server(node: Node, **ports: Iterable[int]) -> Process:
     return process
 
 
+def name_servers(node: Node, device: str = "eth0", within: float = 5) -> set[str]:
+    """The name servers that routers announce to a node that asks."""
+    process = node.agent("solicit", {"device": device, "within": within})
+    lines = _complete(node, process, within + 20).splitlines()
+    return {json.loads(line)[1] for line in lines}
+
+
 def _target(dst: str, port: int, proto: Protocol, how: How) -> dict[str, object]:
     usual = UDP_PORT if proto == "udp" else TCP_PORT
     return {"dst": dst, "port": port or usual, "proto": proto} | asdict(how)

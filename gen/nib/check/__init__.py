@@ -42,13 +42,14 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
     reader.facts.names(uplinks, lans)
     check_common(reader)
     made_uplinks = [read_uplink(reader, name, uplink or {}) for name, uplink in uplinks.items()]
-    made_lans = [read_lan(reader, name, lan or {}) for name, lan in lans.items()]
+    made_lans = [read_lan(reader, name, lan or {}, made_uplinks) for name, lan in lans.items()]
     forwarding = _forwarding(reader, tuple(uplinks), tuple(lans))
     done_uplinks = tuple(uplink for uplink in made_uplinks if uplink)
     done_lans = tuple(lan for lan in made_lans if lan)
     check_networks(reader)
     netdevs = read_netdevs(reader)
-    modems = read_modems(reader, forwarding, done_uplinks, tuple(lans))
+    lans6 = {lan.name for lan in done_lans if 4 not in lan.families}
+    modems = read_modems(reader, forwarding, done_uplinks, tuple(lans), lans6)
     routes = read_routes(reader, done_uplinks, done_lans)
     sets = read_sets(reader, listings)
     policies = read_policies(reader, uplinks, mask)
@@ -91,6 +92,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
         history_bytes=history,
         metrics_listen=metrics,
         mask=mask,
+        priority=int(reader.data["marks"]["priority"]),
     )
     check_reach(reader, config, rules)
     return config

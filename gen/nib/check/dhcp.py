@@ -1,6 +1,6 @@
-"""Leases for the clients of a lan."""
+"""Leases for the clients of a lan, and the name servers that IPv6 tells them of."""
 
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Any
 
 from nib import values
@@ -8,7 +8,11 @@ from nib.check.conflicts import no_host
 from nib.check.reader import Reader
 from nib.config import Dhcp, DhcpServer, External, Static
 from nib.document import Path
+from nib.families import Family
 from nib.shape import schema
+
+# Those of the same operators as the usual ones of leases.
+USUAL_DNS6 = (IPv6Address("2620:fe::fe"), IPv6Address("2606:4700:4700::1111"))
 
 # networkd keeps an entry for each address of the pool.
 _MOST_BY_DEFAULT = 4096
@@ -29,7 +33,9 @@ def read_dhcp_server(
         return None
     own = [one for one in address.addresses if isinstance(one, IPv4Interface)]
     if not own:
-        return None  # said already
+        hint = "of IPv6 clients make addresses themselves; remove it or add an IPv4 address"
+        reader.say(path, "leases are of IPv4, which this lan does not have", hint)
+        return None
     if own[0].network.prefixlen > 30:
         reader.say(path, f"{own[0].network} has no room for clients", "use a larger network")
         return None
@@ -71,6 +77,35 @@ def _pool(
             hint = "only the first address of the lan is kept from clients"
             reader.say(path, f"{further.ip} is the router's own, but in the pool", hint)
     return pool
+
+
+def read_dns(
+    reader: Reader,
+    path: Path,
+    lan: dict[str, Any],
+    address: Static | External,
+    families: tuple[Family, ...],
+) -> tuple[IPv6Address, ...]:
+    """The name servers that IPv6 tells clients of: by default only where nothing else does."""
+    path = (*path, "dns")
+    if "dns" not in lan:
+        return USUAL_DNS6 if families == (6,) and isinstance(address, Static) else ()
+    if isinstance(address, External):
+        sentence = "'address: external' says that another tool configures the device"
+        reader.say(path, sentence, "let that tool announce name servers")
+    elif 6 not in families:
+        hint = "'dhcp_server' has name servers for the clients of IPv4"
+        reader.say(path, "is announced by IPv6, which this lan does not have", hint)
+    return tuple(reader.each(path, _name_server6, lan["dns"]))
+
+
+def _name_server6(text: str) -> IPv6Address:
+    address = values.address(text)
+    if not isinstance(address, IPv6Address):
+        raise values.Wrong(f"{address} is not IPv6", "'dhcp_server' tells of those of IPv4")
+    if no_host(address):
+        raise values.Wrong(f"{address} cannot be a name server")
+    return address
 
 
 def _lease_time(text: str) -> int:

@@ -42,6 +42,8 @@ def conflicts(
     through lans; `families` those of the uplinks that could be read.
     """
     forwards, allow = tuple(forwards), tuple(allow)
+    for path, opening in dict(allow).items():
+        yield from _openings(path, opening, families)
     meeting = _meeting(forward.ports for _, forward in forwards)
     for number, (path, forward) in enumerate(forwards):
         yield from _families(path, forward, families)
@@ -77,11 +79,27 @@ def _families(
         if source.version != version:
             sentence = f"{source} is IPv{source.version}, but {forward.to} is IPv{version}"
             yield (*path, "source"), sentence, "write a forward for each family"
-    by = forward.uplinks
-    if by and all(version not in families.get(name, (version,)) for name in by):
+    if _absent(version, forward.uplinks, families):
         hint = f"remove it, or give an uplink IPv{version}"
         sentence = f"{forward.to} is IPv{version}, but no uplink of this forward has it"
         yield (*path, "to"), sentence, hint
+
+
+def _openings(
+    path: Path, allow: Allow, families: Mapping[str, tuple[Family, ...]]
+) -> Iterator[Conflict]:
+    """Of the families that an opening is for, some uplink brings one."""
+    versions = {source.version for source in allow.sources}
+    if versions and all(_absent(version, allow.uplinks, families) for version in versions):
+        version = min(versions)
+        sentence = f"{allow.sources[0]} is IPv{version}, but no uplink of this entry has it"
+        yield (*path, "source"), sentence, f"remove it, or give an uplink IPv{version}"
+
+
+def _absent(version: Family, by: Iterable[str], families: Mapping[str, tuple[Family, ...]]) -> bool:
+    """Whether none of the uplinks has a family; those that could not be read may have it."""
+    names = tuple(by)
+    return bool(names) and all(version not in families.get(name, (version,)) for name in names)
 
 
 def _destination(

@@ -1,5 +1,7 @@
 """Modems: the page of the one behind an uplink's port."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
@@ -7,7 +9,7 @@ from nib import values
 from nib.check.conflicts import Own, no_host
 from nib.check.reader import Reader
 from nib.config import Modem, Origin, Uplink
-from nib.document import Path, dotted
+from nib.document import Path, dotted, shown
 
 
 def read_modems(
@@ -15,8 +17,9 @@ def read_modems(
     forwarding: tuple[tuple[str, ...], ...],
     uplinks: tuple[Uplink, ...],
     lans: tuple[str, ...],
+    lans6: Collection[str],
 ) -> tuple[Modem, ...]:
-    """The modems of all uplinks; `lans` are the names of all lans."""
+    """The modems of all uplinks; `lans` are the names of all, `lans6` of those without IPv4."""
     modems: list[Modem] = []
     without4 = {uplink.name for uplink in uplinks if not uplink.ipv4}
     for name, uplink in (reader.data.get("uplinks") or {}).items():
@@ -24,13 +27,18 @@ def read_modems(
             continue
         near = {one for group in forwarding if name in group for one in group}
         default = tuple(lan for lan in lans if lan in near)
+        for i, lan in enumerate(uplink["modem"].get("from") or []):
+            if lan in lans6:
+                sentence = f"{shown(lan)} has no IPv4, by which the page of a modem is reached"
+                reader.say(("uplinks", name, "modem", "from", i), sentence, "remove it")
         if modem := _read(reader, name, uplink, lans, default):
             for earlier in modems:
                 _apart(reader, modem, earlier)
             if name in without4 and modem.own is None and modem.device == uplink["device"]:
                 hint = f"uplinks.{name} has no IPv4 address from which to ask the modem"
                 reader.say(("uplinks", name, "modem"), "missing key 'own'", hint)
-            modems.append(modem)
+            visitors = tuple(lan for lan in modem.lans if lan not in lans6)
+            modems.append(replace(modem, lans=visitors))
     return tuple(modems)
 
 

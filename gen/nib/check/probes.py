@@ -53,6 +53,12 @@ def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None
             reader.say(path("timeout") if own_timeout else (*path(key), "down"), sentence, hint)
     if not times or not targets:
         return None
+    for key in ("rtt", "jitter"):
+        timed = limits[key]
+        if timed and timed.down >= times["timeout"]:
+            sentence = f"no {key} is ever more: what takes longer than 'timeout' counts as lost"
+            hint = f"choose less than {probe['timeout']}, or a longer timeout"
+            reader.say((*path(key), "down"), sentence, hint)
     return Probe(
         targets=with_defaults(named),
         interval_ms=times["interval"],
@@ -113,6 +119,9 @@ def _limits(reader: Reader, path: Path, given: dict[str, Any] | None) -> Limits 
     up = reader.attempt((*path, "up"), read, given.get("up"))
     if down is None or up is None:
         return None
+    if kind == "loss" and down == 100:
+        sentence = "no line loses more than 100%: it would never go down for its loss"
+        reader.say((*path, "down"), sentence, "choose 99% or less")
     if up >= down:
         sentence = f"an uplink would return with more {kind} than it goes down with"
         reader.say((*path, "up"), sentence, f"choose 'up' less than {given['down']}")

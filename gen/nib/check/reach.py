@@ -35,11 +35,17 @@ def check_reach(reader: Reader, config: Config, rules: Mapping[Path, Rule]) -> N
 def _ways(reader: Reader, config: Config, path: Path, rule: Rule, reach: "Reach") -> None:
     """What the rule's policy can do with the families and lans that the rule is about."""
     ways = [uplink for uplink in config.uplinks if uplink.name in config.members(rule.use)]
+    had = {f for lan in config.lans if lan.name in rule.match.lans for f in lan.families}
+    families = reach.families & had if rule.match.lans else reach.families
     if not reach.families:
         sentence = "matches nothing: its source and its destination are of different families"
         reader.say((*path, "match"), sentence)
-    elif not any(reach.families.intersection(way.families) for way in ways):
+    elif not families:
         family = f"IPv{min(reach.families)}"
+        sentence = f"matches nothing: it is about {family}, but {some(rule.match.lans)} has none"
+        reader.say((*path, "match"), sentence)
+    elif not any(families.intersection(way.families) for way in ways):
+        family = f"IPv{min(families)}"
         sentence = f"the rule is about {family}, but {rule.use} has none"
         hint = f"'{family.lower()}' of {some(way.name for way in ways)} says why"
         reader.say((*path, "use"), sentence, hint)

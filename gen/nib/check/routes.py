@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from nib import values
 from nib.check.conflicts import end_of, no_host
 from nib.check.reader import Reader
-from nib.config import Address, External, Lan, Network, Origin, Route, Static, Uplink
+from nib.config import Address, External, Lan, Network, Origin, Route, Uplink
 from nib.document import Path, dotted
 from nib.families import Family
 from nib.problem import shown
@@ -127,9 +127,7 @@ def _leaves(
 
 def _has(owner: Uplink | Lan, family: Family) -> bool:
     match owner:
-        case Uplink():
-            return family in owner.families
-        case Lan(address=Static(addresses)):
-            return any(one.version == family for one in addresses)
-        case Lan():
+        case Lan(address=External()):
             return family == 4 or owner.ipv6
+        case _:
+            return family in owner.families

@@ -6,7 +6,7 @@ from typing import Any
 
 from nib import budget, values
 from nib.check.conflicts import Own
-from nib.check.dhcp import read_dhcp_server
+from nib.check.dhcp import read_dhcp_server, read_dns
 from nib.check.probes import read_probe
 from nib.check.reader import Reader, count
 from nib.config import (
@@ -22,6 +22,7 @@ from nib.config import (
     Uplink,
 )
 from nib.document import Path, dotted
+from nib.families import Family
 
 LEAST_MTU6 = 1280
 """RFC 8200, section 5; the kernel takes IPv6 off a device that has less."""
@@ -204,11 +205,22 @@ def check_prefixes(reader: Reader, uplinks: Iterable[Uplink], lans: Iterable[Lan
         seen[uplink.name] = uplink.prefix
 
 
-def read_lan(reader: Reader, name: str, lan: dict[str, Any]) -> Lan | None:
+def read_lan(
+    reader: Reader, name: str, lan: dict[str, Any], uplinks: Iterable[Uplink | None]
+) -> Lan | None:
+    """`uplinks` are all, None those that could not be read."""
     path: Path = ("lans", name)
     device = _device(reader, path, lan)
+    written = [uplink or {} for uplink in (reader.data.get("uplinks") or {}).values()]
+    delegated = any(one.get("ipv6") == "routed" and "prefix" not in one for one in written)
+    given = delegated and lan.get("ipv6") != "off"
     address = _address(reader, path, lan, ("external",))
-    ipv6 = _ipv6(reader, path, lan, address)
+    if "address" not in lan and given:
+        address = Static(())
+    elif "address" not in lan:
+        hint = "a lan without one has only what uplinks with 'ipv6: routed' are delegated"
+        reader.say(path, "missing key 'address'", hint)
+    ipv6 = _ipv6(reader, path, lan, address) or given
     mtu = _mtu(reader, path, lan, ipv6)
     dhcp_server = read_dhcp_server(reader, path, lan, address)
     if device is None or address is None or isinstance(address, Dhcp):
@@ -216,17 +228,29 @@ def read_lan(reader: Reader, name: str, lan: dict[str, Any]) -> Lan | None:
     if isinstance(address, External) and mtu:
         sentence = "'address: external' says that another tool configures the device"
         reader.say((*path, "mtu"), sentence, "say it there")
+    families = _families(address, uplinks, ipv6=ipv6)
     return Lan(
         name=name,
         device=device,
         address=address,
+        families=families,
         ipv6=lan["ipv6"] != "off",
         closed=lan["input"] == "reject",
         network=lan.get("network"),
         mtu=mtu,
         dhcp_server=dhcp_server,
+        dns=read_dns(reader, path, lan, address, families),
         origin=Origin(dotted(path)),
     )
+
+
+def _families(
+    address: Static | External, uplinks: Iterable[Uplink | None], *, ipv6: bool
+) -> tuple[Family, ...]:
+    """Those that a lan has.  IPv6 that leads nowhere is none."""
+    ipv4 = isinstance(address, External) or any(one.version == 4 for one in address.addresses)
+    carried = any(uplink is None or uplink.ipv6 for uplink in uplinks)
+    return (*((4,) if ipv4 else ()), *((6,) if ipv6 and carried else ()))
 
 
 def _device(reader: Reader, path: Path, holder: dict[str, Any]) -> str | None:
@@ -257,10 +281,6 @@ def _address(
         case text:
             read = [_own(reader, owner, path, text, words)]
     addresses = tuple(one for one in read if one)
-    lan = owner[0] == "lans"
-    if lan and addresses and all(read) and all(one.version == 6 for one in addresses):
-        hint = "add an IPv4 address"
-        reader.say(path, "IPv6 without IPv4 is not supported yet", hint)
     return Static(addresses) if len(addresses) == len(read) else None
 
 

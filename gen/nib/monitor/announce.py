@@ -10,8 +10,8 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Iterable
-from ipaddress import IPv6Network
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Address, IPv6Network
 
 from nib.monitor.events import Announced
 
@@ -20,7 +20,7 @@ log = logging.getLogger("nib-monitor")
 ALL_NODES, ALL_ROUTERS = "ff02::1", "ff02::2"
 SOLICITATION, ADVERTISEMENT = 133, 134
 ICMP6_FILTER = 1
-PREFIX_OPTION = 3
+PREFIX_OPTION, DNS_OPTION = 3, 25
 ON_LINK, AUTONOMOUS = 0x80, 0x40
 
 # Like networkd's own, in networks of balance.yaml.
@@ -35,12 +35,15 @@ PERIOD_S = 60.0
 BURST, BURST_S = 3, 3.0
 
 
-def advertisement(networks: Iterable[tuple[str, int, int]]) -> bytes:
+def advertisement(networks: Iterable[tuple[str, int, int]], dns: Sequence[str] = ()) -> bytes:
     """The message with networks of 64 bits, each with its preferred and valid lifetime in seconds.
 
-    The checksum is left to the kernel.
+    `dns` are name servers (RFC 8106).  The checksum is left to the kernel.
     """
     head = struct.pack("!BBHBBHII", ADVERTISEMENT, 0, 0, HOP_LIMIT, 0, ROUTER_LIFETIME_S, 0, 0)
+    if dns:
+        head += struct.pack("!BBHI", DNS_OPTION, 1 + 2 * len(dns), 0, ROUTER_LIFETIME_S)
+        head += b"".join(IPv6Address(one).packed for one in dns)
     return head + b"".join(
         struct.pack("!BBBBIII", PREFIX_OPTION, 4, 64, ON_LINK | AUTONOMOUS, valid, preferred, 0)
         + IPv6Network(network).network_address.packed
@@ -51,8 +54,9 @@ def advertisement(networks: Iterable[tuple[str, int, int]]) -> bytes:
 class Announcer:
     """Tells the clients of one lan; what is announced no longer is withdrawn."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, dns: Sequence[str]) -> None:
         self._device = device
+        self._dns = dns
         self._networks: dict[str, tuple[int, int]] = {}
         self._changed = asyncio.Event()
         self._socket: socket.socket | None = None
@@ -88,7 +92,7 @@ class Announcer:
         said = [(network, *lifetimes) for network, lifetimes in self._networks.items()]
         try:
             index = socket.if_nametoindex(self._device)
-            self._opened(index).sendto(advertisement(said), (ALL_NODES, 0, 0, index))
+            self._opened(index).sendto(advertisement(said, self._dns), (ALL_NODES, 0, 0, index))
         except OSError:
             # perhaps the device was made anew
             self._close()

@@ -124,8 +124,8 @@ class Daemon:
     async def _watch(self, tables: TableWatch, changing: Kernel) -> None:
         async with asyncio.TaskGroup() as group:
             table_file = self._plan_file.with_name("nib.nft")
-            given = [lan.device for lan in self._plan.lans if lan.subnet is not None]
-            announcers = {device: Announcer(device) for device in given}
+            given = [lan for lan in self._plan.lans if lan.subnet is not None]
+            announcers = {lan.device: Announcer(lan.device, lan.dns) for lan in given}
             effects = Effects(self._plan, table_file, tables, changing, announcers)
             self._probers = self._make_probers()
             tasks = [

@@ -145,7 +145,11 @@ def _choices_of_lan(case: Case, lan: Lan) -> tuple[Choice, ...]:
     if family not in case.plan.families:
         return (replace(NO_CHOICE, reasons=(Reason(f"no uplink has IPv{family}"),)),)
     choices, said = by_rule(case, case.packet.source)
-    return choices or by_policy(case, lan.policy, case.packet.source, said)
+    choices = choices or by_policy(case, lan.policy, case.packet.source, said)
+    # whoever uses an uplink's address, which no firewall forbids, goes where it belongs
+    if all(choice.uplink is None and not choice.block for choice in choices):
+        return _bound(case) or choices
+    return choices
 
 
 def _holding(case: Case, main: Hop, source: Address | None) -> tuple[Choice, ...]:
@@ -180,7 +184,7 @@ def _through(
 ) -> Way:
     """Forwarded to a hop, if the router forwards at all and the firewall lets it."""
     family = case.packet.family
-    if not any(family in lan.families for lan in case.plan.lans):
+    if family not in case.plan.lan_families:
         nobody = Reason(f"IPv{family} is not forwarded: no lan has it")
         return Way("dropped", choice, (*said, nobody))
     to = endpoint(forward, case.packet) if forward else None
@@ -246,10 +250,8 @@ def _own(case: Case) -> Iterator[Way]:
 def _kernels(case: Case) -> tuple[Choice, ...]:
     """By the uplink whose address the socket is bound to; else by weight; else by metric."""
     family, situation = case.packet.family, case.situation
-    bound = uplink_at(case.plan, owner(case, case.packet.source))
-    if bound:
-        said = Reason(f"{case.packet.source} is an address of {bound.name}", bound.origin)
-        return (Choice(CERTAIN, bound.name, reasons=(said,)),)
+    if bound := _bound(case):
+        return bound
     if situation.balanced:
         carried = spread(case)
         if situation.live.get(family, frozenset()) & {choice.uplink for choice in carried}:
@@ -259,6 +261,15 @@ def _kernels(case: Case) -> tuple[Choice, ...]:
         return (replace(NO_CHOICE, reasons=(Reason(f"no uplink has IPv{family}"),)),)
     best = min(having, key=lambda uplink: uplink.metric)
     return (Choice(CERTAIN, best.name, reasons=(Reason(f"{best.name} has the lowest metric"),)),)
+
+
+def _bound(case: Case) -> tuple[Choice, ...]:
+    """By the uplink whose address the source is, if it is one's."""
+    bound = uplink_at(case.plan, owner(case, case.packet.source))
+    if bound is None:
+        return ()
+    said = Reason(f"{case.packet.source} is an address of {bound.name}", bound.origin)
+    return (Choice(CERTAIN, bound.name, reasons=(said,)),)
 
 
 def _moved(case: Case, first: Choice) -> tuple[Choice, ...]:
