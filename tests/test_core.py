@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samples
+from line import TARGETS
 from nib.monitor import admin, core, disputes, reports
 from nib.monitor.core import PUBLISH_S, REPEAT_S
 from nib.monitor.events import (
@@ -234,14 +235,15 @@ def test_a_line_that_was_too_bad_is_not_well_after_a_restart() -> None:
     of = Play(samples.plan("probe: {rise: 2, loss: {down: 20%, up: 10%}}\n" + samples.TWO))
     of.act("1 cable .\n1 dsl .")
     for number in range(40):
-        of.step(Tallied(2 + number / 2, "cable", 4, 1, (20.0,) * (number % 3 > 0), 2.0))
+        heard = ((TARGETS[0], None if number % 3 == 0 else 20.0),)
+        of.step(Tallied(2 + number / 2, "cable", 4, heard, 2.0))
     of.act("30 restart\n31 cable .\n32 cable .\n33 cable .")
     assert of.world.healths["cable", 4].state == "down"
     assert reports.reason(of.world, ("cable", 4), 33.0) == (
         "it answers, but its loss is not measured anew yet (loss: down 20%, up 10%)"
     )
     for number in range(20):
-        of.step(Tallied(34 + number / 2, "cable", 4, 1, (20.0,), 34.0))
+        of.step(Tallied(34 + number / 2, "cable", 4, ((TARGETS[0], 20.0),), 34.0))
     of.act("50 cable .")
     assert of.world.healths["cable", 4].state == "up"
 

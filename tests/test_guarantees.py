@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import samples
-from line import Line, Rtt
+from line import TARGETS, Line, Rtt
 from nib.guarantees import Guarantee, guarantees, to_json
 from nib.monitor.asking import IDLE_TIMES
 from nib.monitor.health import Health, fall, held_s, measure, observe
@@ -65,15 +65,18 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("bad", [(), (45.0, 5.0, 45.0)], ids=["silent", "slow"])
+LOST, SLOW = (None, None), (45.0, 5.0)
+
+
+@pytest.mark.parametrize("bad", [LOST, SLOW], ids=["silent", "slow"])
 @pytest.mark.parametrize("key", LIMITS)
-def test_what_was_bad_has_to_be_forgotten(key: str, bad: tuple[float, ...]) -> None:
+def test_what_was_bad_has_to_be_forgotten(key: str, bad: tuple[float | None, ...]) -> None:
     probe = {"interval": "500ms", "timeout": "50ms", "damping": "0s", key: LIMITS[key]}
     (guarantee,) = guarantees(samples.plan(UPLINK.format(json.dumps(probe))))
     asked = samples.plan(UPLINK.format(json.dumps(probe))).uplinks[0].probe
     health, tally = Health("up", 0.0), Tally()
-    for _ in range(3 * WINDOW):
-        tally = tally.add(3, bad)
+    for number in range(3 * WINDOW):
+        tally = tally.add(((TARGETS[0], bad[number % 2]),))
         health = measure(health, tally, 0.0, asked)
     health = fall(health, 0.0, asked)
     number = 0
@@ -81,10 +84,10 @@ def test_what_was_bad_has_to_be_forgotten(key: str, bad: tuple[float, ...]) -> N
         number += 1
         passed_ms = number * asked.interval_ms + asked.timeout_ms
         health = observe(health, True, passed_ms / 1000, asked)
-        tally = tally.add(3, (5.0, 5.0, 5.0))
+        tally = tally.add(((TARGETS[0], 5.0),))
         health = measure(health, tally, passed_ms / 1000, asked)
     assert passed_ms <= guarantee.return_ms
-    if (key, bad) == ("loss", ()):
+    if (key, bad) == ("loss", LOST):
         assert passed_ms == guarantee.return_ms
     plain = probe | {"damping": "0s"}
     del plain[key]

@@ -53,12 +53,6 @@ def read_probe(reader: Reader, name: str, probe: dict[str, Any]) -> Probe | None
             reader.say(path("timeout") if own_timeout else (*path(key), "down"), sentence, hint)
     if not times or not targets:
         return None
-    for key in ("rtt", "jitter"):
-        timed = limits[key]
-        if timed and timed.down >= times["timeout"]:
-            sentence = f"no {key} is ever more: what takes longer than 'timeout' counts as lost"
-            hint = f"choose less than {probe['timeout']}, or a longer timeout"
-            reader.say((*path(key), "down"), sentence, hint)
     return Probe(
         targets=with_defaults(named),
         interval_ms=times["interval"],

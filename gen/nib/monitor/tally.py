@@ -35,12 +35,14 @@ class Tally:
 
     @property
     def common_loss(self) -> float | None:
-        """What most of the targets lose, 0..1; None before the first sample.
+        """The same, but no more than most of the targets lose.
 
         What one of several loses alone is its own affair: it limits its answers.
         """
+        if self.loss is None:
+            return None
         losses = sorted([r.count(None) / len(r) for r in _by_target(self.rounds)])
-        return losses[(len(losses) - 1) // 2] if losses else None
+        return min(self.loss, losses[(len(losses) - 1) // 2])
 
     @property
     def rtt_ms(self) -> float | None:
