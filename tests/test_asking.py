@@ -6,15 +6,18 @@ verdict: `D` silence, `U` life.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from line import TARGETS, Line, probe
+from line import TARGETS, Line, Rtt, probe
 from nib.monitor import asking
-from nib.monitor.asking import LEAST_PATIENCE_S, Ask, Mode
+from nib.monitor.asking import LEAST_PATIENCE_S, Ask, Listen, Mode
+from nib.monitor.health import Health, observe
 from nib.probe import Probe
 from nib.targets import Ping, Target
 
@@ -117,9 +120,13 @@ def test_a_target_that_is_out_of_order_does_not_take_the_uplink_down() -> None:
     line = Line(lambda target, _: None if target == DEAD else RTT_S).until(600)
     assert line.judged == []
     assert [one.targets for one in line.silenced] == [(DEAD,)]
-    asked = [ask.targets for at_s, ask in line.asked if at_s > 60]
-    # the others have its turns, and it is asked now and then whether it is back
-    assert len([targets for targets in asked if DEAD in targets]) <= len(asked) / 20
+    # it was asked three times for nothing, and each had the whole timeout
+    (silent_s,) = [one.at_s for one in line.silenced]
+    assert sum(DEAD in ask.targets and at_s + 1 <= silent_s for at_s, ask in line.asked) == 3
+    # the others have its turns, and it is asked at every twentieth whether it is back
+    turns = [at_s for at_s, ask in line.asked if at_s > 60 and DEAD not in ask.targets]
+    again = [at_s for at_s, ask in line.asked if at_s > 60 and DEAD in ask.targets]
+    assert {turns.index(after) - turns.index(at_s) for at_s, after in pairwise(again)} == {20}
     assert not any(tallied.rtts_ms == () for tallied in line.tallied if tallied.at_s > 60)
 
 
@@ -182,12 +189,18 @@ def test_a_line_that_was_slow_is_trusted_to_be_so_for_a_while() -> None:
     assert line.state.patience_s == LEAST_PATIENCE_S
 
 
-def test_a_router_that_slept_does_not_blame_its_lines() -> None:
+@pytest.mark.parametrize("late_s", [0.26, 30.0])
+def test_a_router_that_slept_does_not_blame_its_lines(late_s: float) -> None:
     """Suspended, or starved of its processor: what was asked before says nothing."""
-    line = Line(lambda _, at_s: RTT_S if at_s < 9.5 else None).until(9.9)
-    state, acts = asking.turn(line.state, 40.0)
-    assert state.burst is None
-    assert [type(act) for act in acts] == [Ask]
+    line = Line(lambda _, at_s: RTT_S if at_s < 9.5 else None).until(9.5)
+    _, acts = asking.turn(line.state, line.state.due_s + late_s)
+    assert not any(isinstance(act, Listen) for act in acts)
+
+
+def test_a_router_that_is_only_busy_still_notices() -> None:
+    line = Line(lambda _, at_s: RTT_S if at_s < 9.5 else None).until(9.5)
+    _, acts = asking.turn(line.state, line.state.due_s + 0.24)
+    assert [type(act) for act in acts] == [Listen, Ask]
 
 
 def test_a_spike_of_the_whole_line_is_no_answer_where_nothing_else_comes_in() -> None:
@@ -202,8 +215,9 @@ def test_loss_while_a_download_fills_the_line_takes_it_down_four_times_later() -
     line = Line(lambda _, at_s: RTT_S if at_s < 10 else None).until(10)
     line.sense(full=True)
     line.until(14)
-    rounds = [ask for at_s, ask in line.asked if at_s >= 10 and ask.targets == TARGETS]
-    assert len(rounds) >= 4 * 3
+    verdict_s = line.judged[0].at_s
+    rounds = [at_s for at_s, ask in line.asked if ask.targets == TARGETS and at_s < verdict_s]
+    assert len(rounds) == 4 * 3
     assert 1.2 < line.judged[0].at_s - 10 < 2.5
 
 
@@ -237,13 +251,12 @@ def test_a_line_that_goes_mute_is_asked_at_once() -> None:
 def test_a_mute_line_that_answers_is_up_and_not_asked_all_the_time() -> None:
     """Syslog to nobody, a camera that sends and hears nothing."""
     line = Line(lambda *_: RTT_S, probe("{interval: 1m}")).until(1)
-    before = len(line.asked)
-    for tick in range(100):
+    for tick in range(120):
         line.until(1 + tick / 10)
         line.sense(mute=True)
-    line.until(12)
+    line.until(20)
     assert line.judged == []
-    assert len(line.asked) - before <= 3
+    assert [round(at_s, 6) for at_s, _ in line.asked] == [0, 1, 6, 11]
 
 
 @pytest.mark.parametrize("mode", ["down", "off", "unknown"])
@@ -258,13 +271,22 @@ def test_an_idle_metered_line_is_asked_seldom_and_at_once_when_it_is_used() -> N
     line = Line(lambda *_: RTT_S, probe("{interval: 10s}"))
     line.sense(idle=True)
     line.until(1000)
-    assert len(line.asked) == pytest.approx(10, abs=2)
+    times = [at_s for at_s, _ in line.asked]
+    assert {after - at_s for at_s, after in pairwise(times[1:])} == {100}
     asked = len(line.asked)
     line.sense()
     line.until(1000.01)
     assert len(line.asked) == asked + 1
     line.until(1100)
     assert len(line.asked) == pytest.approx(asked + 10, abs=2)
+
+
+def test_an_idle_line_that_is_down_is_asked_as_often_as_ever() -> None:
+    """Nobody can use it: that says nothing, and it is to be found up again."""
+    line = Line(lambda *_: None, probe("{interval: 10s}"), mode="down")
+    line.sense(idle=True)
+    line.until(100)
+    assert len(line.asked) == pytest.approx(10, abs=1)
 
 
 # -- never early, always in the end
@@ -281,22 +303,69 @@ PROBES = st.builds(
 )
 
 
-@settings(deadline=None)
-@given(TRACES, PROBES)
-def test_no_verdict_without_fall_rounds_of_all_that_nobody_answered(trace: str, of: Probe) -> None:
-    def rtt(_: Target, at_s: float) -> float | None:
-        letter = trace[min(int(at_s / STEP_S), len(trace) - 1)]
-        return {".": RTT_S, "!": None, "~": SLOW_S}[letter]
+def each(traces: list[str]) -> Rtt:
+    """Every target has a trace of its own; what its last letter says goes on."""
 
-    line = Line(rtt, of).until(len(trace) * STEP_S)
-    for verdict in line.judged[:1]:
-        assert not verdict.ok
-        burst = [at for at, ask in line.asked if ask.targets == TARGETS and at <= verdict.at_s]
-        assert len(burst) >= of.fall
-        assert all(
-            (took := rtt("", at_s)) is None or at_s + took >= verdict.at_s
-            for at_s in burst[-of.fall :]
-        )
+    def rtt(target: Target, at_s: float) -> float | None:
+        trace = traces[TARGETS.index(target)]
+        return {".": RTT_S, "!": None, "~": SLOW_S}[trace[min(int(at_s / STEP_S), len(trace) - 1)]]
+
+    return rtt
+
+
+@given(
+    st.lists(TRACES, min_size=1, max_size=3),
+    PROBES,
+    st.integers(1, 3),
+    st.sampled_from(["up", "unknown"]),
+)
+def test_no_verdict_without_fall_rounds_of_all_and_too_few_answers(
+    traces: list[str], of: Probe, quorum: int, mode: Mode
+) -> None:
+    """However the targets differ: all are asked `fall` times, and a quorum is silent each time."""
+    rtt, targets = each(traces), TARGETS[: len(traces)]
+    line = Line(rtt, replace(of, quorum=quorum), targets, mode).until(8)
+    verdict = next((one for one in line.judged if not one.ok), None)
+    if verdict is None:
+        return
+    rounds = [at_s for at_s, ask in line.asked if ask.targets == targets and at_s < verdict.at_s]
+    assert len(rounds) >= of.fall
+    heard = {
+        target
+        for target in targets
+        for at_s in rounds[-of.fall :]
+        if (took := rtt(target, at_s)) is not None and at_s + took < verdict.at_s
+    }
+    assert len(heard) < min(quorum, len(targets))
+    assert verdict.asked_s <= rounds[-of.fall]
+
+
+@given(TRACES, st.integers(2, 3), st.data(), PROBES)
+def test_no_target_alone_takes_an_uplink_down(
+    trace: str, count: int, data: st.DataObject, of: Probe
+) -> None:
+    """Where there are two, both must be silent; whatever the one does, and it is asked as well."""
+    traces = ["."] * count
+    traces[data.draw(st.integers(0, count - 1))] = trace
+    of = replace(of, quorum=data.draw(st.integers(1, count - 1)))
+    assert Line(each(traces), of, TARGETS[:count]).until(20).judged == []
+
+
+@settings(max_examples=50)
+@given(st.lists(TRACES, min_size=1, max_size=3), PROBES, st.integers(1, 3))
+def test_no_flapping_without_news(traces: list[str], of: Probe, quorum: int) -> None:
+    """Once every target stays as it is, so does what is believed of the line."""
+    line = Line(each(traces), replace(of, quorum=quorum), TARGETS[: len(traces)])
+    health, states = Health("up", 0.0), []
+    for tick in range(300):
+        heard = len(line.judged)
+        line.until(tick / 10)
+        for verdict in line.judged[heard:]:
+            health = observe(health, verdict.ok, verdict.at_s, line.state.probe, verdict.asked_s)
+        if health.state != line.state.mode:
+            line.believe(health.state, quorum)
+        states.append(health.state)
+    assert len(set(states[-100:])) == 1
 
 
 @settings(deadline=None)
