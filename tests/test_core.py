@@ -12,6 +12,7 @@ import samples
 from nib.monitor import admin, core
 from nib.monitor.core import PUBLISH_S, REPEAT_S
 from nib.monitor.events import (
+    Answer,
     Event,
     Facts,
     Inquire,
@@ -19,11 +20,13 @@ from nib.monitor.events import (
     LoadState,
     LoadTable,
     Looked,
+    Ordered,
     Publish,
     Say,
     Woke,
 )
 from nib.state import carriers, render_state
+from nib.stream import Command
 from play import Play
 
 PLAYS = Path(__file__).parent / "plays"
@@ -268,6 +271,14 @@ def test_the_same_complaint_is_heard_again_after_a_minute() -> None:
     of.act(f"2 touched\n{2 + REPEAT_S / 2} touched\n{2 + REPEAT_S} touched\n{2 + 2 * REPEAT_S} end")
     said = [at_s for at_s, effect in of.done if isinstance(effect, Say) and effect.warning]
     assert said == [2, 2 + REPEAT_S]
+
+
+def test_an_order_before_the_first_look_is_to_be_given_again() -> None:
+    """What can be used is not known yet."""
+    world = core.begin(samples.plan(TEXTS["two"]), 0.0, None)
+    world, effects = core.step(world, Ordered(0.1, 7, Command("down", "cable")))
+    assert effects == (Answer(7, core.EARLY),)
+    assert world.orders == {}
 
 
 def test_what_was_known_of_another_device_says_nothing() -> None:
