@@ -6,6 +6,7 @@ scheduler's own: nothing waits, so a day takes seconds.
 
 import heapq
 from collections.abc import Callable
+from random import Random
 
 import samples
 from nib.monitor import asking
@@ -21,6 +22,12 @@ Wrong = Callable[[Target, float], str | None]
 """What is wrong with the answer to a question of a time."""
 
 TARGETS: tuple[Target, ...] = tuple(Ping("ping", a) for a in ("1.1.1.1", "9.9.9.9", "8.8.8.8"))
+
+ALIVE, _, DEAD = TARGETS
+
+RTT_S, SLOW_S = 0.02, 1.0
+STEP_S = 0.1  # of a trace
+HOURS_S = 4 * 3600
 
 
 def probe(text: str = "{}") -> Probe:
@@ -40,6 +47,7 @@ class Line:
         *,
         arrives: Callable[[float], bool] = lambda _: False,
         wrong: Wrong = lambda _target, _at_s: None,
+        phase: float = 0.0,
     ) -> None:
         of = of or probe()
         self.rtt = rtt
@@ -52,14 +60,14 @@ class Line:
         self.silenced: list[Silenced] = []
         self._coming: list[tuple[float, int]] = []
         self._answers: list[tuple[Target, int, str | None]] = []
-        start = Asking("cable", 4, targets, of)
+        start = Asking("cable", 4, targets, of, phase)
         self.state = asking.watch(start, mode, of.quorum, 0.0)
 
     def until(self, at_s: float) -> "Line":
         """Let time pass."""
         while True:
             coming_s = self._coming[0][0] if self._coming else at_s + 1
-            now_s = min(coming_s, self.state.due_s)
+            now_s = max(min(coming_s, self.state.due_s), self.now_s)
             if now_s > at_s:
                 break
             self.now_s = now_s
@@ -79,6 +87,14 @@ class Line:
     def sense(self, *, mute: bool = False, full: bool = False, idle: bool = False) -> None:
         """What the device's counters say now."""
         self._do(asking.sense(self.state, self.now_s, mute=mute, full=full, idle=idle))
+
+    def hear(self, target: Target, number: int) -> None:
+        """An answer that nobody foresaw."""
+        self._do(asking.hear(self.state, target, number, self.now_s))
+
+    def turn(self) -> None:
+        """Time has passed, however much."""
+        self._do(asking.turn(self.state, self.now_s))
 
     def _do(self, step: tuple[Asking, tuple[Act, ...]]) -> None:
         self.state, acts = step
@@ -101,3 +117,14 @@ class Line:
                     self.tallied.append(act)
                 case Silenced():
                     self.silenced.append(act)
+
+
+def noisy(random: Random) -> Rtt:
+    """A line that loses 2% of the packets, and one in 500 takes a second; a target is dead."""
+
+    def rtt(target: Target, _: float) -> float | None:
+        if target == DEAD or random.random() < 0.02:
+            return None
+        return SLOW_S if random.random() < 0.002 else random.uniform(0.01, 0.04)
+
+    return rtt

@@ -15,15 +15,18 @@ from alone import alone, eventually, sh
 from nib.monitor.effects import EffectError, Effects, write
 from nib.monitor.events import (
     AddDefault,
+    AddNetwork,
     AddRule,
     Default,
     Effect,
+    LanNetwork,
     LoadState,
     LoadTable,
     NextHop,
     PresentRule,
     Publish,
     RemoveDefault,
+    RemoveNetwork,
     RemoveRule,
     SetBalance,
 )
@@ -206,6 +209,19 @@ async def test_a_default_that_cannot_be() -> None:
     async with acting() as act:
         with pytest.raises(EffectError, match=r"unreachable|invalid gateway"):
             await act(AddDefault(replace(VIA_CABLE, gateway="203.0.113.1")))
+
+
+@alone
+async def test_a_network_of_a_lan_comes_and_goes() -> None:
+    network = LanNetwork("2001:db8:1:100::/64", "lan1", 1)
+    shown = "ip -6 -o route show 2001:db8:1:100::/64; ip -6 -o address show to 2001:db8:1:100::/64"
+    async with acting(plan=DUAL) as act:
+        await act(AddNetwork(network))
+        route, address = sh(shown).splitlines()
+        assert "dev lan1 proto 110 metric 1" in route
+        assert "lan1    inet6 2001:db8:1:100::1/" in address
+        await act(RemoveNetwork(network))
+        assert sh(shown) == ""
 
 
 # -- rules

@@ -1,11 +1,16 @@
 """Verdicts and measurements in, health out: `.` is good, `!` bad; then it is `?`, `U` or `D`."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nib import status
 from nib.monitor.health import (
     CANARY,
+    FREE,
+    HELD,
     Health,
     damped_s,
     fall,
@@ -61,6 +66,11 @@ def test_rise_1_believes_every_verdict() -> None:
     assert trace(".!.!.", probe(rise=1)) == "UDUDU"
 
 
+def test_it_is_up_since_its_first_answer_and_every_outage_counts() -> None:
+    assert believed("..", probe())[-1] == Health("up", 1.0)
+    assert [health.outages for health in believed(".!!..!..", probe())] == [0, 1, 1, 1, 1, 2, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("verdicts", "expected"),
     [
@@ -96,7 +106,13 @@ def test_the_first_missed_question_is_remembered() -> None:
     assert (health.since_s, health.missed_s, health.outages) == (5.0, 4.3, 1)
 
 
-PROBES = st.builds(probe, rise=st.integers(1, 5), hold_down_ms=st.integers(0, 12_000))
+PROBES = st.builds(
+    probe,
+    rise=st.integers(1, 5),
+    hold_down_ms=st.integers(0, 12_000),
+    damping_ms=st.sampled_from([0, 0, 1000, 5000, 20_000]),
+    canary_ms=st.sampled_from([0, 4000]),
+)
 
 
 @given(VERDICTS, PROBES)
@@ -120,8 +136,27 @@ def test_up_again_only_after_rise_answers_in_a_row_and_hold_down(
 @given(VERDICTS, PROBES)
 def test_a_miss_or_enough_answers_always_decide(verdicts: str, asked: Probe) -> None:
     assert trace(verdicts + "!", asked).endswith("D")
-    patience = asked.rise + asked.hold_down_ms // 1000 + 1
+    patience = asked.rise + max(asked.hold_down_ms, 2 * asked.damping_ms) // 1000 + 1
     assert trace(verdicts + "." * patience, asked).endswith("U")
+
+
+@given(VERDICTS, PROBES)
+def test_who_flapped_returns_once_the_penalty_is_worn_off(verdicts: str, asked: Probe) -> None:
+    for number, health in enumerate(believed(verdicts, asked), start=1):
+        if health.returned_s == number and health.penalty > HELD:
+            assert penalty(health, float(number), asked) <= FREE + 1e-9
+
+
+@given(VERDICTS, PROBES)
+def test_what_is_known_already_changes_nothing(verdicts: str, asked: Probe) -> None:
+    """No flip without news: an answer of a line that is up, a miss or a lost link of one down."""
+    for number, health in enumerate(believed(verdicts, asked), start=1):
+        if health.state == "up":
+            assert observe(health, True, number + 1.0, asked) == health
+        else:
+            forgot = replace(health, streak=0)
+            assert fall(health, number + 1.0, asked) == forgot
+            assert observe(health, False, number + 1.0, asked) == forgot
 
 
 # -- damping
@@ -179,7 +214,9 @@ def test_times_are_exact() -> None:
     assert damped_s(damped, 250.5, asked) == held_s(damped, 250.5, asked) == 0
     assert penalty(damped, 130.0, asked) == 3
     # who has no damping any more owes nothing
-    assert penalty(damped, 10.0, probe()) == 0
+    assert penalty(damped, 10.0, probe()) == damped_s(damped, 10.0, probe()) == 0
+    # and three at once are not more than three
+    assert damped_s(replace(damped, penalty=HELD), 10.0, asked) == 0
 
 
 def test_answers_are_counted_from_nothing_each_time() -> None:
@@ -203,6 +240,16 @@ def test_a_returned_uplink_has_little_then_half_then_all() -> None:
 def test_a_new_uplink_is_no_canary() -> None:
     asked = probe(canary_ms=10_000)
     assert share(believed(".", asked)[-1], 1.0, asked) == 100
+
+
+def test_a_canary_that_dies_is_none_any_more() -> None:
+    asked = probe(canary_ms=10_000)
+    back, dead = believed("!..!", asked)[-2:]
+    assert (back.returned_s, dead.returned_s) == (3.0, None)
+
+
+def test_without_a_canary_a_returned_uplink_has_all_at_once() -> None:
+    assert believed("!..", probe())[-1] == Health("up", 3.0, outages=1, missed_s=1.0, fell_s=1.0)
 
 
 # -- measurements
@@ -265,6 +312,38 @@ def test_a_few_measurements_say_nothing() -> None:
     asked = limited(loss=Limits(20, 10))
     assert measure(Health("up", 0.0), tally(RECENT - 1, RECENT - 1), 1.0, asked).poor == ()
     assert measure(Health("up", 0.0), tally(RECENT, RECENT), 1.0, asked).poor == ("loss",)
+    assert measure(Health("up", 0.0), Tally(), 1.0, asked) == Health("up", 0.0)
+
+
+def test_a_poor_line_earns_its_way_back_while_it_is_poor() -> None:
+    """Once it is well enough it need not answer `rise` times more."""
+    asked = limited(loss=Limits(20, 10))
+    health = measure(Health("up", 0.0), tally(30), 1.0, asked)
+    for number in range(5):
+        health = observe(health, True, 2.0 + number, asked)
+        health = measure(health, tally(30), 2.0 + number, asked)
+    assert observe(measure(health, tally(5), 9.0, asked), True, 9.0, asked).state == "up"
+
+
+@given(
+    st.lists(st.integers(0, 2), max_size=WINDOW),
+    st.sampled_from(["unknown", "up", "down"]),
+    st.sets(st.sampled_from(["loss", "rtt", "jitter"])),
+    st.integers(0, 100),
+    st.integers(0, 100),
+)
+def test_the_same_measurements_twice_say_nothing_new(
+    heard: list[int], state: status.Health, poor: set[str], one: int, other: int
+) -> None:
+    limits = Limits(max(one, other), min(one, other))
+    asked = limited(loss=limits, rtt=limits, jitter=limits)
+    made = Tally()
+    for answer in heard:
+        made = made.add((("192.0.2.1", 60.0 * answer if answer else None),))
+    before = Health(state, 0.0, poor=tuple(sorted(poor)))
+    health = measure(before, made, 1.0, asked)
+    assert measure(health, made, 2.0, asked) == health
+    assert health.state == ("down" if health.poor and state == "up" else state)
 
 
 def test_whose_limits_are_gone_is_not_held_by_them() -> None:

@@ -1,12 +1,24 @@
 """Networks that providers delegate: what the monitor makes of the kernel's facts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import private
 from nib.check import check
 from nib.document import parse
+from nib.monitor import core
 from nib.monitor.announce import advertisement
-from nib.monitor.events import AddNetwork, Announced, Device, Facts, LanNetwork, RemoveNetwork
+from nib.monitor.events import (
+    AddNetwork,
+    Announce,
+    Announced,
+    Default,
+    Device,
+    Facts,
+    LanNetwork,
+    Looked,
+    RemoveNetwork,
+)
 from nib.monitor.prefixes import announced, learn, repairs
 from nib.plan import Plan
 from nib.planner import make_plan
@@ -78,6 +90,28 @@ def test_only_what_carries_is_preferred() -> None:
             Announced(device, tuple(zip((CABLE[n], DSL[n]), preferred, strict=True)))
             for n, device in enumerate(("lan2", "lan1"))
         )
+
+
+def test_the_lans_are_told_once_and_again_when_that_changes() -> None:
+    now = facts(wan1="2001:db8:1:100::6e:6962", wan2="2001:db8:2:1::6e:6962")
+    defaults = tuple(
+        Default(6, uplink.table, uplink.device, "fe80::1", uplink.metric, ours=False)
+        for uplink in plan().uplinks
+    )
+    now = replace(now, defaults=defaults)
+    gone = replace(now, devices=tuple(replace(d, carrier=d.name != "wan1") for d in now.devices))
+    world, told = core.begin(plan(), 0.0, None), []
+    for at_s, seen in enumerate((facts(), now, now, gone, gone, now), start=1):
+        world, effects = core.step(world, Looked(float(at_s), seen))
+        told += [(at_s, *preferred(one)) for one in effects if isinstance(one, Announce)]
+    # who has lost the carrier has to earn its way back
+    assert told == [(2, True, False), (4, False, True)]
+
+
+def preferred(effect: Announce) -> tuple[bool, bool]:
+    """Are clients to prefer the networks of cable, and those of dsl?"""
+    ((cable, dsl),) = {tuple(yes for _, yes in lan.networks) for lan in effect.lans}
+    return cable, dsl
 
 
 def test_the_bytes_of_an_advertisement() -> None:

@@ -7,8 +7,7 @@ import time
 from random import Random
 
 from bench.report import Figure, Table, table
-from line import Line
-from test_asking import noisy
+from line import Line, noisy
 
 DAY_S = 86_400.0
 DAYS = 30

@@ -170,21 +170,21 @@ def watch(asking: Asking, mode: Mode, quorum: int, at_s: float) -> Asking:
 def turn(asking: Asking, at_s: float) -> Step:
     """Time has passed: ask what is due, and judge what stayed silent."""
     due_s = asking.due_s
-    if at_s < due_s or asking.mode == "off":
+    if at_s < due_s:
         return asking, ()
     if at_s > due_s + HELD_UP_S:
         burst = replace(asking.burst, next_s=at_s, rounds=0) if asking.burst else None
         next_s = _next_turn(asking, at_s)
-        asking = replace(asking, rounds=(), burst=burst, next_s=next_s, trusted_s=at_s)
+        asking = replace(asking, rounds=(), burst=burst, next_s=next_s)
     acts: tuple[Act, ...] = ()
     missed = _doubtful(asking)
     if asking.burst is None and missed and at_s >= missed.asked_s + asking.patience_s:
         asking = replace(asking, burst=Burst(missed.asked_s, at_s))
         acts = (Listen(),)
     asking, over = _close(asking, at_s)
-    if asking.burst and at_s >= asking.burst.next_s:
+    if asking.burst:
         asking, more = _press(asking, asking.burst, at_s)
-    elif asking.burst is None and at_s >= asking.next_s:
+    elif at_s >= asking.next_s:
         asking, more = _calmly(asking, at_s)
     else:
         more = ()
@@ -199,6 +199,9 @@ def hear(
     if of is None or target not in of.targets or target in of.rtts_ms:
         return asking, ()
     rtt_s = at_s - of.asked_s
+    if asking.mode == "down" and rtt_s * 1000 > asking.probe.timeout_ms:
+        # else a line that is too slow would come back whenever it is asked seldom, and go again
+        return asking, ()
     slowest_s = max(rtt_s, (asking.slowest_s or 0.0) * (1 - FORGET))
     if wrong is not None:
         return _refused(replace(asking, slowest_s=slowest_s), of, target, wrong), ()
@@ -216,8 +219,7 @@ def hear(
         asking = replace(asking, burst=replace(asking.burst, heard=known))
         if len(known) >= asking.quorum:
             good = _judged(asking, at_s, True, at_s) if asking.mode == "unknown" else ()
-            late = asking.mode == "unknown" or asking.next_s < at_s
-            next_s = _next_turn(asking, at_s) if late else asking.next_s
+            next_s = _next_turn(asking, at_s) if asking.next_s < at_s else asking.next_s
             asking = replace(asking, mode="up", next_s=next_s, burst=None, trusted_s=at_s)
             acts = (*acts, *good)
     elif asking.mode == "down" and len(heard.rtts_ms) == asking.quorum:
@@ -297,8 +299,7 @@ def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
     if burst.arriving and at_s < latest_s:
         return replace(asking, burst=replace(burst, next_s=latest_s)), ()
     if asking.full and burst.repeated + 1 < BURSTS_IF_FULL:
-        burst = replace(burst, rounds=0, next_s=at_s, repeated=burst.repeated + 1)
-        return _press(replace(asking, burst=burst), burst, at_s)
+        return _press(asking, replace(burst, rounds=0, repeated=burst.repeated + 1), at_s)
     refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
     verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
     next_s = _next_turn(asking, at_s)

@@ -88,7 +88,6 @@ def fall(health: Health, at_s: float, probe: Probe, missed_s: float | None = Non
         health,
         state="down",
         since_s=at_s,
-        streak=0,
         outages=health.outages + 1,
         missed_s=at_s if missed_s is None else missed_s,
         penalty=min(penalty(health, at_s, probe) + 1, MOST) if probe.damping_ms else 0.0,
@@ -134,12 +133,12 @@ def penalty(health: Health, at_s: float, probe: Probe) -> float:
 
 def held_s(health: Health, at_s: float, probe: Probe) -> float:
     """How long an uplink that is down stays so although it answers: hold-down and damping."""
-    return max(health.since_s + probe.hold_down_ms / 1000 - at_s, damped_s(health, at_s, probe), 0)
+    return max(health.since_s + probe.hold_down_ms / 1000 - at_s, damped_s(health, at_s, probe))
 
 
 def damped_s(health: Health, at_s: float, probe: Probe) -> float:
     """How long it is still held down for going down so often."""
-    if health.state != "down" or not probe.damping_ms or health.penalty <= HELD:
+    if health.penalty <= HELD:
         return 0.0
     half_lives = math.log2(health.penalty / FREE)
     return max(0.0, health.fell_s + half_lives * probe.damping_ms / 1000 - at_s)
