@@ -15,7 +15,6 @@ from nib.monitor.health import Health, observe
 from nib.probe import Probe
 from nib.targets import Target
 
-
 TRACES = st.text(alphabet=".!~", min_size=1, max_size=60)
 PROBES = st.builds(
     lambda fall, timeout, interval: probe(
@@ -127,8 +126,9 @@ def test_every_round_is_counted_once(trace: str, of: Probe) -> None:
     assert sorted(one.asked_s for one in counted) == [at for at, _ in line.asked if at < latest_s]
     for one in counted:
         took_s = rtt(TARGETS[0], one.asked_s)
-        if one.rtts_ms:
-            assert one.rtts_ms == pytest.approx((took_s * 1000,)) if took_s else False
+        ((_, rtt_ms),) = one.answers
+        if rtt_ms is not None:
+            assert took_s is not None and rtt_ms == pytest.approx(took_s * 1000)
         else:
             assert took_s is None or took_s * 1000 >= of.timeout_ms
 
