@@ -62,7 +62,7 @@ from nib.monitor.events import (
     Woke,
 )
 from nib.monitor.found import Found
-from nib.plan import Plan, Priority, Rule, Table
+from nib.plan import MAIN, Plan, Priority, Rule, Table
 from nib.status import Status
 from nib.stream import Command
 
@@ -73,7 +73,6 @@ REACHES = {
     "a hop": Found(gateway=True, hop="100.64.0.1"),
     "the internet": Found(gateway=True, internet=True),
 }
-MAIN = Table(254)
 
 
 class Kernel:

@@ -30,11 +30,11 @@ from nib.monitor.events import (
     RemoveRule,
     SetBalance,
 )
-from nib.monitor.links import MAIN, look
+from nib.monitor.links import look
 from nib.monitor.netlink import Kernel
 from nib.monitor.tables import TableWatch
 from nib.monitor.upkeep import PUT_BACK6
-from nib.plan import Plan, Priority, Rule
+from nib.plan import MAIN, Plan, Priority, Rule
 from nib.state import everything, render_state
 from nib.status import STATUS_FILE, VERSION, Status, from_json
 from test_links import DEVICES, DUAL, looked, rule_text

@@ -9,8 +9,8 @@ from typing import Any
 import samples
 from alone import alone, sh
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
-from nib.monitor.links import MAIN, look, watch
-from nib.plan import PROTOCOL, Plan, Priority, Rule, Table
+from nib.monitor.links import look, watch
+from nib.plan import MAIN, PROTOCOL, Plan, Priority, Rule, Table
 
 PLAN = samples.plan()
 DUAL = samples.plan(samples.DUAL)

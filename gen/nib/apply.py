@@ -62,7 +62,7 @@ def apply(config: Config, *, yes: bool) -> int:
     """
     plan = make_plan(config)
     since_s = _agreed_s()
-    hook_s = config.hooks.timeout_ms / 1000
+    hook_s = config.notices.hook_timeout_ms / 1000
     failed: tuple[str, ...] = ()
     with lock():
         mine = fragments.paths(ETC)

@@ -19,6 +19,7 @@ from typing import Literal
 
 from nib.families import Family
 from nib.hours import Spans
+from nib.notices import Notices
 from nib.policies import Class
 from nib.targets import Target
 
@@ -344,25 +345,6 @@ class Netdev:
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
-    """The administrator's programs; times in milliseconds."""
-
-    timeout_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Notify:
-    """Who hears of uplinks that come and go; None: nobody by this way.  Times in milliseconds.
-
-    `webhook_file` is the path of a file with the URL.
-    """
-
-    mail: str | None
-    webhook_file: str | None
-    long_down_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """The whole of balance.yaml.  `forwarding` holds the groups as names of uplinks and lans."""
 
@@ -377,8 +359,7 @@ class Config:
     modems: tuple[Modem, ...]
     routes: tuple[Route, ...]
     firewall: Firewall | None
-    hooks: Hooks
-    notify: Notify
+    notices: Notices
     history_bytes: int
     metrics_listen: str
     mask: int

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 
 from nib.families import Family
-from nib.plan import PROTOCOL, Plan, Rule
+from nib.plan import MAIN, PROTOCOL, Plan, Rule
 from nib.planner import highest_id
 from nib.planner_rules import (
     BALANCE,
@@ -26,7 +26,6 @@ Listed = list[Mapping[str, str | int | None]]
 TABLES = range(BALANCE_TABLE + 1, BALANCE_TABLE + 1 + highest_id(0xFF))
 # Where nib's rules lead to main, or nowhere.
 ELSEWHERE = (MAIN_FIRST, BLOCK, FALL_THROUGH, GUARD, LOCAL)
-MAIN = 254
 
 # Who made a route of nib's: networkd (static 4, RA 9, DHCP 16; rt_protos) or the monitor.
 MAKERS = ("4", "9", "16", str(PROTOCOL))

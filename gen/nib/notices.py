@@ -1,4 +1,4 @@
-"""The plan's part of nib-notify: whom to tell of uplinks that come and go."""
+"""The part of nib-notify: whom to tell of uplinks that come and go."""
 
 from dataclasses import dataclass
 

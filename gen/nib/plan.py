@@ -33,6 +33,7 @@ PREFIX_TOKEN = "::6e:6962"
 
 # Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
 PROTOCOL = 110
+MAIN = Table(254)
 
 
 @dataclass(frozen=True, slots=True)

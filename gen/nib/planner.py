@@ -14,7 +14,6 @@ from operator import attrgetter
 from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.hours import Hours
-from nib.notices import Notices
 from nib.passages import Firewall
 from nib.plan import (
     GENERATED_BY,
@@ -74,12 +73,7 @@ def make_plan(conf: Config) -> Plan:
         routes=routes(conf, uplinks),
         segments=segments(uplinks),
         firewall=_firewall(conf) if conf.firewall else None,
-        notices=Notices(
-            conf.notify.mail,
-            conf.notify.webhook_file,
-            conf.notify.long_down_ms,
-            conf.hooks.timeout_ms,
-        ),
+        notices=conf.notices,
         state_file=f"{STATE_DIRECTORY}/state-{_fingerprint(marks, uplinks, policies, hours)}.nft",
         history_bytes=conf.history_bytes,
         metrics_listen=conf.metrics_listen,

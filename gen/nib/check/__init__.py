@@ -15,8 +15,9 @@ from nib.check.reader import Reader
 from nib.check.routes import read_routes
 from nib.check.sets import Listings, read_sets
 from nib.check.uplinks import check_prefixes, read_lan, read_uplink
-from nib.config import Config, Hooks, Mode, Notify
+from nib.config import Config, Mode
 from nib.document import Document, Rejected
+from nib.notices import Notices
 from nib.shape import shape
 
 LEAST_HISTORY, MOST_HISTORY = 1_000_000, 10_000_000_000
@@ -87,8 +88,7 @@ def _config(reader: Reader, listings: Listings) -> Config | None:
         modems=modems,
         routes=routes,
         firewall=firewall,
-        hooks=Hooks(hooks),
-        notify=Notify(notify.get("mail"), notify.get("webhook_file"), long_down),
+        notices=Notices(notify.get("mail"), notify.get("webhook_file"), long_down, hooks),
         history_bytes=history,
         metrics_listen=metrics,
         mask=mask,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nib.monitor.events import AddDefault, AddNetwork, AddRule, Effect, Say, SetBalance
-from nib.plan import Table
+from nib.plan import MAIN
 from nib.status import Disputed, Status
 
 PATIENCE = 5
@@ -19,7 +19,6 @@ LONGEST_S = 30.0
 PutBack = AddRule | AddDefault | AddNetwork | SetBalance
 
 TABLE = "nib's nft table"
-MAIN = Table(254)
 NAMED = 3  # so many things in dispute are named, the others counted
 
 

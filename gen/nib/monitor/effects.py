@@ -36,7 +36,6 @@ from nib.monitor.events import (
     Say,
     SetBalance,
 )
-from nib.monitor.links import MAIN
 from nib.monitor.netlink import Kernel
 from nib.monitor.notify import notify
 from nib.monitor.rtnetlink import (
@@ -52,7 +51,7 @@ from nib.monitor.rtnetlink import (
     Way,
 )
 from nib.monitor.tables import TableWatch
-from nib.plan import PROTOCOL, Plan, Rule, Table
+from nib.plan import MAIN, PROTOCOL, Plan, Rule, Table
 
 log = logging.getLogger("nib-monitor")
 

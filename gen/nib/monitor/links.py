@@ -23,9 +23,7 @@ from nib.monitor.rtnetlink import (
     Route,
     RuleEntry,
 )
-from nib.plan import PROTOCOL, Plan, Priority, Rule, Table
-
-MAIN = Table(254)
+from nib.plan import MAIN, PROTOCOL, Plan, Priority, Rule, Table
 
 # Of many events in a row only the last look counts; but look at least this often.
 DEBOUNCE_S = 0.01

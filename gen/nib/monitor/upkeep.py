@@ -26,7 +26,7 @@ from nib.monitor.events import (
     RemoveRule,
     SetBalance,
 )
-from nib.plan import Plan, Rule, Table, Uplink
+from nib.plan import MAIN, Plan, Rule, Uplink
 from nib.state import Easing, Live, Prefixes, carriers, eased, route_weights
 from nib.status import Status
 
@@ -38,8 +38,6 @@ PUT_BACK6 = 1_000_000_000
 GRACE_S = 0.3
 # How long an effect may take to show up among the facts before it is asked for again.
 PENDING_S = 0.5
-
-MAIN = Table(254)
 
 
 @dataclass(frozen=True, slots=True)
