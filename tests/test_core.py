@@ -19,12 +19,15 @@ from nib.monitor.events import (
     Event,
     Facts,
     Inquire,
+    Inquired,
     Judged,
     LoadState,
     LoadTable,
     Looked,
     NextHop,
     Ordered,
+    Poke,
+    Poked,
     Publish,
     Say,
     SetBalance,
@@ -33,7 +36,7 @@ from nib.monitor.events import (
 )
 from nib.state import carriers, render_state
 from nib.stream import Command
-from play import Play
+from play import REACHES, Play
 
 PLAYS = Path(__file__).parent / "plays"
 
@@ -320,12 +323,80 @@ def test_what_is_in_dispute_has_a_name_of_its_own() -> None:
     assert len(names) == len(set(names)) > 20
 
 
+@pytest.mark.parametrize(("tcp", "others"), [(0, 0), (2, 0), (0, 1), (2, 1)])
+def test_moved_connections_are_said_if_there_were_any(tcp: int, others: int) -> None:
+    of = settled()
+    of.act("2 wan1 loses carrier\n3 end")
+    (wish,) = [effect for _, effect in of.done if isinstance(effect, Poke)]
+    _, effects = core.step(of.world, Poked(3.0, wish, tcp, others))
+    said = [effect.text for effect in effects if isinstance(effect, Say)]
+    assert said == ([reports.moved(wish, tcp, others)] if tcp + others else [])
+
+
 def test_an_order_before_the_first_look_is_to_be_given_again() -> None:
     """What can be used is not known yet."""
     world = core.begin(samples.plan(TEXTS["two"]), 0.0, None)
     world, effects = core.step(world, Ordered(0.1, 7, Command("down", "cable")))
     assert effects == (Answer(7, core.EARLY),)
     assert world.orders == {}
+
+
+def test_a_fight_is_complained_of_once_however_long_it_lasts() -> None:
+    of = settled()
+    said = of.act("".join(f"{2 + second} touched\n" for second in range(200)))
+    assert said.count("somebody changed nib's nft table") == 1
+    assert said.count("warn something keeps removing nib's nft table") == 1
+
+
+def test_a_line_that_stays_down_is_looked_at_every_minute() -> None:
+    of = settled()
+    of.act("2 cable !\n130 end")
+    assert [at_s for at_s, effect in of.done if isinstance(effect, Inquire)] == [2, 62, 122]
+
+
+def test_an_order_that_ends_while_another_is_given_is_heard_of() -> None:
+    of = settled("tiers")
+    of.act("2 order down cable for 5\n3 lte !\n4 end")
+    (ends,) = admin.ends(of.world.orders)
+    for event in (
+        Ordered(ends, 1, Command("down", "dsl")),
+        Inquired(ends, "lte", 4, REACHES["nobody"]),
+    ):
+        _, effects = core.step(of.world, event)
+        said = [effect.text for effect in effects if isinstance(effect, Say)]
+        assert said[0] == "cable is left to its probes again: the time of the order is over"
+        assert len(said) == 2
+
+
+# -- over a restart
+
+
+@given(HISTORIES)
+def test_a_restart_forgets_no_verdict_and_no_penalty(history: list[tuple[float, str]]) -> None:
+    of = lived(history, "careful")
+    of.act(f"{of.now_s + 1!r} end")
+    for key, now in core.begin(of.plan, of.now_s, of.published).healths.items():
+        was = of.world.healths[key]
+        # answers on the way back are counted anew
+        assert replace(was, streak=0, poor=(), returned_s=None) == replace(now, returned_s=None)
+
+
+@pytest.mark.parametrize(("device", "uplink"), [("wan1", "cable"), ("wan3", "lte")])
+def test_who_died_while_the_monitor_was_away_has_his_clients_asked(
+    device: str, uplink: str
+) -> None:
+    """Also one that carried no new flows of late: he kept those that he had."""
+    of = settled("tiers")
+    of.kernel.devices[device] = replace(of.kernel.devices[device], carrier=False)
+    assert f"poke clients of {uplink}\n" in of.act("3 restart\n4 end")
+
+
+def test_a_gateway_that_only_the_last_monitor_knew_is_put_back() -> None:
+    of = settled()
+    of.kernel.defaults = [one for one in of.kernel.defaults if one.device != "wan1"]
+    said = of.act("3 restart\n4 end")
+    assert "add default wan1 own via 192.0.2.1" in said
+    assert "add default wan1 main via 192.0.2.1" in said
 
 
 def test_what_was_known_of_another_device_says_nothing() -> None:

@@ -6,14 +6,17 @@ import pytest
 
 import samples
 from line import TARGETS
+from nib import stream
 from nib.monitor import core, reports
 from nib.monitor.events import (
     AddDefault,
     AddRule,
     Deed,
     Default,
+    Judged,
     Keep,
     LoadTable,
+    Ordered,
     Publish,
     RemoveDefault,
     RemoveRule,
@@ -107,6 +110,34 @@ def test_reasons(script: str, expected: str) -> None:
 def test_a_static_address_is_not_waited_for() -> None:
     static = TEXT.replace("address: dhcp", "address: 192.0.2.2/24, gateway: 192.0.2.1")
     assert reason("1 wan1 loses address", static) == "wan1 has no address"
+
+
+def test_a_wrong_answer_is_the_reason() -> None:
+    of = Play(samples.plan(TEXT))
+    of.act("0.1 cable .\n1 end")
+    of.later(Judged(2.0, "cable", 4, False, 1.5, (("1.1.1.1", "is a portal"),)))
+    said = of.act("3 end")
+    assert "cable is down: the link is fine, but 1.1.1.1 is a portal (cable4-1)" in said
+    # until the next verdict
+    of.act("4 cable !")
+    assert "portal" not in reports.reason(of.world, ("cable", 4), of.now_s)
+
+
+def test_a_drill_is_the_reason_while_it_lasts() -> None:
+    of = Play(samples.plan(TEXT))
+    of.act("0.1 cable .\n0.1 dsl .\n1 end")
+    of.later(Ordered(2.0, 1, stream.Command("drill", "cable", 5.0)))
+    said = of.act("3 cable !\n4 end")
+    assert "say cable is cut off for 5 s: a drill (says root)" in said
+    assert reports.reason(of.world, ("cable", 4), 6.9).startswith("a drill cuts it off: the link")
+    assert reports.reason(of.world, ("cable", 4), 7.0).startswith("the link")
+
+
+def test_what_is_measured_without_an_address_does_not_count() -> None:
+    of = Play(samples.plan(TEXT))
+    of.act("0.1 cable .\n1 wan1 loses carrier")
+    of.step(Tallied(2.0, "cable", 4, 1, (), 1.0))
+    assert reports.status(of.world, 2.0).uplinks[0].families[0].loss is None
 
 
 def test_a_quorum_is_spelled_out() -> None:

@@ -88,6 +88,14 @@ def test_a_quorum_that_is_lowered_counts_at_once() -> None:
     line.until(0.75)
     line.believe("up", quorum=2)
     assert line.until(10).judged == []
+    back = Line(
+        lambda target, _: None if target == DEAD else RTT_S,
+        probe("{quorum: 3, timeout: 300ms}"),
+        mode="down",
+    )
+    back.until(5.1)
+    back.believe("down", quorum=2)
+    assert {one.ok for one in back.until(10).judged if one.asked_s >= 5} == {True}
 
 
 def test_a_line_that_is_switched_off_is_new_when_it_is_back() -> None:
@@ -111,18 +119,52 @@ def test_a_line_that_is_off_decides_nothing() -> None:
     told_before = len(line.asked), len(line.tallied)
     state, acts = asking.turn(line.state, 9.0)
     assert (state, acts) == (line.state, ())
+    line.sense(mute=True)
     assert (len(line.until(20).asked), len(line.tallied)) == told_before
     assert line.judged == []
 
 
 def test_what_was_lost_before_it_was_up_again_begins_no_burst() -> None:
-    line = Line(lambda _, at_s: None if at_s == 5 else RTT_S, mode="down").until(5.1)
+    line = Line(lambda _, at_s: None if at_s == 5 else RTT_S, mode="down").until(5.05)
     line.believe("up")
     line.until(20)
-    assert {len(ask.targets) for at_s, ask in line.asked if at_s > 5.1} == {1}
+    assert {len(ask.targets) for at_s, ask in line.asked if at_s > 5.05} == {1}
+
+
+def test_an_idle_line_that_is_found_poor_is_asked_as_often_as_one_that_is_down() -> None:
+    """An idle one is asked ten times more seldom: its way back must not be."""
+    line = Line(lambda *_: RTT_S, probe("{interval: 10s}"))
+    line.sense(idle=True)
+    line.until(115)
+    line.believe("down")
+    line.until(141)
+    assert [at_s for at_s, _ in line.asked if at_s > 115] == [120, 130, 140]
+
+
+@pytest.mark.parametrize("mode", ["unknown", "down"])
+def test_the_first_sign_of_life_and_who_is_silent_no_more(mode: Mode) -> None:
+    """Both are told, although one answer says it."""
+
+    def rtt(target: Target, at_s: float) -> float | None:
+        return None if (target == DEAD) == (at_s < 60) else RTT_S
+
+    line = Line(rtt).until(60)
+    line.believe("off")
+    line.believe(mode)
+    line.until(61)
+    assert [one.targets for one in line.silenced] == [(DEAD,), ()]
+    assert line.judged[0].ok
 
 
 # -- time
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_to_be_woken_too_early_does_nothing(mode: Mode) -> None:
+    line = Line(lambda _, at_s: RTT_S if at_s < 0.4 and mode == "up" else None, mode=mode)
+    for hundredth in range(1, 300):
+        line.until(hundredth / 100)
+        assert asking.turn(line.state, line.state.due_s - 0.005) == (line.state, ())
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.3, 0.9])

@@ -161,9 +161,7 @@ def watch(asking: Asking, mode: Mode, quorum: int, at_s: float) -> Asking:
     if mode == "off":
         return replace(asking, mode=mode, next_s=math.inf, rounds=(), burst=None)
     burst = Burst(at_s, at_s) if mode == "unknown" else None
-    next_s = asking.next_s
-    if asking.mode in ("off", "unknown"):
-        next_s = _next_turn(asking, at_s)
+    next_s = _next_turn(asking, at_s)
     return replace(asking, mode=mode, next_s=next_s, burst=burst, trusted_s=at_s)
 
 
@@ -173,7 +171,7 @@ def turn(asking: Asking, at_s: float) -> Step:
     if at_s < due_s:
         return asking, ()
     if at_s > due_s + HELD_UP_S:
-        burst = replace(asking.burst, next_s=at_s, rounds=0) if asking.burst else None
+        burst = replace(asking.burst, rounds=0) if asking.burst else None
         next_s = _next_turn(asking, at_s)
         asking = replace(asking, rounds=(), burst=burst, next_s=next_s)
     acts: tuple[Act, ...] = ()
