@@ -1,8 +1,9 @@
 """SIGKILL after every single thing that the monitor does: the next monitor loses nothing.
 
-The real daemon plays a scene in a real kernel and dies of its k-th step, for every k that there is:
-before and after a file takes its place, after each nft and around each request by netlink.  A fresh
-one takes over.  In the end all must be as if nobody had died.
+The real daemon plays a scene in a real kernel and dies of its k-th step, for every k that there
+is: before and after a file takes its place, after each nft, around each request by netlink and
+around the questions to the clients of a dead line.  A fresh one takes over.  In the end all must be
+as if nobody had died.
 """
 
 import asyncio
@@ -21,10 +22,11 @@ import pytest
 
 import samples
 from alone import alone, sh, wait_for
-from nib.monitor import effects
+from nib.monitor import daemon, effects
 from nib.monitor.daemon import Daemon
+from nib.monitor.events import Poke
 from nib.monitor.netlink import Kernel
-from nib.plan import to_json
+from nib.plan import Plan, to_json
 from nib.status import STATUS_FILE
 from nib.status import from_json as status_from_json
 from test_links import DEVICES, rule_text
@@ -114,6 +116,7 @@ def _count_steps(dies_at: int, steps: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     replace, nft, change = Path.replace, effects.nft, Kernel.change
+    poke = daemon.poke
 
     def replacing(path: Path, target: Path) -> Path:
         step()
@@ -130,6 +133,13 @@ def _count_steps(dies_at: int, steps: Path) -> None:
         change(kernel, kind, flags, body)
         step()
 
+    def poking(plan: Plan, wish: Poke) -> tuple[int, int]:
+        step()
+        asked = poke(plan, wish)
+        step()
+        return asked
+
+    daemon.poke = poking
     Path.replace = replacing  # type: ignore[method-assign, assignment]
     effects.nft = loading
     Kernel.change = changing  # type: ignore[method-assign]

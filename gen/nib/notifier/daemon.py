@@ -33,8 +33,8 @@ AGAIN_S = 1.0
 PATIENCE_S = 10.0
 """How long a server may take."""
 
-POST_AGAIN_S = (5.0, 30.0)
-"""Between the tries of a webhook: the way to it may just have died."""
+POST_AGAIN_S = (5.0, 30.0, 120.0, 600.0, 1800.0)
+"""Between the tries of a webhook: the way to it may just have died, or every way has."""
 
 T = TypeVar("T")
 
