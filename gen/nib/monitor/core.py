@@ -169,7 +169,7 @@ def _obey(world: World, order: Ordered) -> tuple[World, list[Effect], list[Say]]
 
 def _asks(world: World, key: Key) -> bool:
     """Does what is heard say anything?  Of a line that is not there it does not."""
-    return world.facts is not None and not obstacle(world, key)
+    return not obstacle(world, key)
 
 
 def _judge(world: World, event: Judged) -> World:
@@ -253,7 +253,7 @@ def _said(before: World, world: World, event: Event) -> list[Say]:
 def _once(world: World, said: list[Say], at_s: float) -> tuple[World, list[Say]]:
     """What fails again and again is tried again and again, but not complained of each time."""
     recent = {text: since for text, since in world.complaints.items() if at_s < since + REPEAT_S}
-    fresh = [line for line in said if not (line.warning and line.text in recent)]
+    fresh = [line for line in said if line.text not in recent]
     recent |= {line.text: at_s for line in fresh if line.warning}
     return replace(world, complaints=recent), fresh
 
