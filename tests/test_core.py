@@ -328,6 +328,7 @@ def test_moved_connections_are_said_if_there_were_any(tcp: int, others: int) -> 
     of = settled()
     of.act("2 wan1 loses carrier\n3 end")
     (wish,) = [effect for _, effect in of.done if isinstance(effect, Poke)]
+    assert wish.own == ("192.0.2.10", "198.51.100.2", "192.0.2.12")
     _, effects = core.step(of.world, Poked(3.0, wish, tcp, others))
     said = [effect.text for effect in effects if isinstance(effect, Say)]
     assert said == ([reports.moved(wish, tcp, others)] if tcp + others else [])
@@ -366,6 +367,26 @@ def test_an_order_that_ends_while_another_is_given_is_heard_of() -> None:
         said = [effect.text for effect in effects if isinstance(effect, Say)]
         assert said[0] == "cable is left to its probes again: the time of the order is over"
         assert len(said) == 2
+
+
+def test_who_is_down_by_order_and_has_no_address_runs_no_more() -> None:
+    said = settled().act("2 order down cable\n3 wan1 loses address\n3.5 end")
+    assert "    3 flip alive dsl; new dsl 100%\n    3 poke clients of cable\n" in said
+
+
+def test_an_order_is_for_the_families_that_an_uplink_has() -> None:
+    assert "answer done" in settled("dual").act("2 order down old\n3 end")
+
+
+def test_no_flow_is_called_back_to_who_is_down_by_order() -> None:
+    assert "leaves" not in settled("return").act("2 order down cable\n60 end")
+
+
+def test_flows_are_called_back_once_the_better_has_its_whole_share() -> None:
+    said = settled("careful").act("2 cable !\n3 dsl !\n20 cable .\n21 cable .\n40 end")
+    back = next(line for line in said.splitlines() if "leaves" in line)
+    # the canary takes 10 s, and `after` is 5 s
+    assert back.split()[0] == "31"
 
 
 # -- over a restart

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 import private
 from nib.check import check
 from nib.document import parse
-from nib.monitor import core
+from nib.families import Family
+from nib.monitor import core, moving
 from nib.monitor.announce import advertisement
 from nib.monitor.events import (
     AddNetwork,
@@ -15,8 +18,12 @@ from nib.monitor.events import (
     Default,
     Device,
     Facts,
+    Failed,
+    ForgetFlows,
     LanNetwork,
     Looked,
+    Poke,
+    Poked,
     RemoveNetwork,
 )
 from nib.monitor.prefixes import announced, learn, repairs
@@ -40,6 +47,7 @@ lans:
 CABLE = ("2001:db8:1:ff::/64", "2001:db8:1:100::/64")
 DSL = ("2001:db8:2::/64", "2001:db8:2:1::/64")
 LTE = ("2001:db8:3::/64", "2001:db8:3:1::/64")
+GATEWAYS: tuple[tuple[Family, str], ...] = ((4, "192.0.2.254"), (6, "fe80::1"))
 
 
 def plan() -> Plan:
@@ -93,19 +101,60 @@ def test_only_what_carries_is_preferred() -> None:
 
 
 def test_the_lans_are_told_once_and_again_when_that_changes() -> None:
-    now = facts(wan1="2001:db8:1:100::6e:6962", wan2="2001:db8:2:1::6e:6962")
-    defaults = tuple(
-        Default(6, uplink.table, uplink.device, "fe80::1", uplink.metric, ours=False)
-        for uplink in plan().uplinks
-    )
-    now = replace(now, defaults=defaults)
-    gone = replace(now, devices=tuple(replace(d, carrier=d.name != "wan1") for d in now.devices))
+    now, gone = carried("wan1", "wan2"), carried("wan2")
     world, told = core.begin(plan(), 0.0, None), []
     for at_s, seen in enumerate((facts(), now, now, gone, gone, now), start=1):
         world, effects = core.step(world, Looked(float(at_s), seen))
         told += [(at_s, *preferred(one)) for one in effects if isinstance(one, Announce)]
     # who has lost the carrier has to earn its way back
     assert told == [(2, True, False), (4, False, True)]
+
+
+@pytest.mark.parametrize("event", [Poked, Failed])
+def test_flows_of_a_dead_providers_own_network_are_forgotten(event: type) -> None:
+    """Once its clients were asked, or cannot be; what is masqueraded the kernel forgets itself."""
+    text = CONFIG.replace(b"ipv6: nptv6", b"ipv6: masquerade")
+    world = core.begin(make_plan(check(parse("balance.yaml", text))), 0.0, None)
+    world, _ = core.step(world, Looked(1.0, carried("wan2")))
+    for name, family, forgets in (
+        ("cable", 6, True),
+        ("cable", 4, False),
+        ("dsl", 6, False),
+        ("lte", 6, False),
+    ):
+        poke = Poke(family, name, (), None)
+        asked = Poked(2.0, poke, 1, 1) if event is Poked else Failed(2.0, poke, "no")
+        _, effects = core.step(world, asked)
+        assert (ForgetFlows(family, name) in effects) == forgets
+
+
+def test_what_leaves_by_a_providers_own_network_is_not_called_back() -> None:
+    """It has its addresses, and no other provider takes them."""
+    text = CONFIG + b"policies: {default: {on_return: {udp: move, after: 5s}}}\n"
+    world = core.begin(make_plan(check(parse("balance.yaml", text))), 0.0, None)
+    world, _ = core.step(world, Looked(1.0, carried("wan1", "wan2")))
+    assert set(moving.left(world, 1.0)) == {("default", 4, "dsl")}
+
+
+def carried(*devices: str) -> Facts:
+    """Only these have a carrier; they have addresses and gateways of both families."""
+    now = facts(wan1="2001:db8:1:100::6e:6962", wan2="2001:db8:2:1::6e:6962")
+    return replace(
+        now,
+        devices=tuple(
+            replace(
+                device,
+                carrier=device.name in devices,
+                addresses=((4, f"192.0.2.{device.index}"), *device.addresses),
+            )
+            for device in now.devices
+        ),
+        defaults=tuple(
+            Default(family, uplink.table, uplink.device, gateway, uplink.metric, ours=False)
+            for uplink in plan().uplinks
+            for family, gateway in GATEWAYS
+        ),
+    )
 
 
 def preferred(effect: Announce) -> tuple[bool, bool]:
