@@ -33,7 +33,7 @@ def openings(conf: Config) -> tuple[Allow, ...]:
             devices = () if everywhere else tuple(uplinks[name] for name in entry.uplinks)
             made.append(_opening(f"allow_{number}", entry, devices))
         if entry.lans:
-            devices = tuple(closed[name] for name in entry.lans)
+            devices = tuple(device for name, device in closed.items() if name in entry.lans)
             made.append(_opening(f"allow_{number}_lans", entry, devices))
     if closed:
         # 547 is the server's port of DHCPv6
