@@ -225,8 +225,10 @@ def test_only_rounds_out_of_turn_are_bursts() -> None:
     down_s = line.judged[0].at_s
     heard = [one for one in line.tallied if any(rtt is not None for _, rtt in one.answers)]
     assert all(one.at_s == one.asked_s + RTT_S for one in heard)
-    assert {(one.asked, one.burst) for one in line.tallied if one.asked_s < down_s} == {
+    assert {(len(one.answers), one.burst) for one in line.tallied if one.asked_s < down_s} == {
         (1, False),
         (3, True),
     }
-    assert {(one.asked, one.burst) for one in line.tallied if one.asked_s > down_s} == {(3, False)}
+    assert {(len(one.answers), one.burst) for one in line.tallied if one.asked_s > down_s} == {
+        (3, False)
+    }
