@@ -35,8 +35,9 @@ DUAL_ISPS = (Isp(ipv6="ra"), Isp("static", ipv6="static"))
 # What tests wait for; people have the defaults.
 FAST = "probe: {interval: 100ms, timeout: 200ms, fall: 3, rise: 3, damping: 0s, canary: 0s}\n"
 
-# Old settings of networkd's own, and of the container: not about files that nib wrote.
-UNRELATED = re.compile(r"hostname|BPF|pids\.max|fd limit", re.IGNORECASE)
+# Old settings of networkd's own, and of the container: not about files that nib wrote.  And where
+# there is udev, that a program's device (ppp0) may have another name next time: that is up to pppd.
+UNRELATED = re.compile(r"hostname|BPF|pids\.max|fd limit|unpredictable", re.IGNORECASE)
 
 Status = dict[str, dict[str, object]]
 

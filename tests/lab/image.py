@@ -20,7 +20,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.errors import LabError
@@ -108,12 +108,12 @@ def cache() -> Path:
     return Path(os.environ.get("NIB_LAB_CACHE", "/var/cache/nib-lab"))
 
 
-def recipe(suite: str, further: tuple[str, ...] = ()) -> Recipe:
-    """The recipe of a suite, with further packages and the dependencies of pyproject.toml."""
+def recipe(suite: str) -> Recipe:
+    """The recipe of a suite, with the dependencies of pyproject.toml."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     base = SUITES[suite]
     dependencies = tuple(sorted(project["dependencies"]))
-    return Recipe(suite, base.python, (*PACKAGES, *further), dependencies=dependencies)
+    return replace(base, dependencies=dependencies)
 
 
 def image(suite: str) -> Path:
@@ -181,8 +181,7 @@ def debian(wanted: Recipe, target: Path) -> None:
     print(f"lab: making a {wanted.suite} root, once", file=sys.stderr, flush=True)
     include = "--include=" + ",".join(wanted.packages)
     argv = ["debootstrap", "--variant=minbase", include, wanted.suite, str(target), *_mirror()]
-    # a kernel among the packages is not to make an initrd that nobody boots
-    isolated(["env", "INITRD=No", *argv])
+    isolated(argv)
     for leftover in ("var/cache/apt/archives", "var/lib/apt/lists"):
         shutil.rmtree(target / leftover)
         (target / leftover).mkdir()
@@ -236,7 +235,9 @@ mount --bind /dev "$target/both/dev"
 mount --bind /etc/resolv.conf "$target/both/etc/resolv.conf"
 chroot "$target/both" sh -euc '
     apt-get -qq update
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "$@"
+    # a kernel among the packages is not to make an initrd that nobody boots
+    export DEBIAN_FRONTEND=noninteractive INITRD=No
+    apt-get -qq install --no-install-recommends "$@"
     apt-get -qq clean
     rm -r /var/lib/apt/lists/*
 ' add "$@"

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from lab import keeper
 from lab.errors import LabError, eventually
@@ -46,6 +46,19 @@ class Done:
     code: int
     out: str
     err: str
+
+
+class Child(Protocol):
+    """A process, to the one that started it."""
+
+    pid: int
+    stdin: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """How it ended, or nothing yet."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end."""
 
 
 class Holder:
@@ -85,10 +98,17 @@ class Holder:
 
     def start(self, enter: Sequence[str], argv: Sequence[str], stdin: bytes = b"") -> "Process":
         """Start a program by way of another one that enters its surroundings."""
+        return self.keep(Process(enter, argv, stdin))
+
+    def agent(self, namespace: Path, module: str, request: str) -> "Process":
+        """Start one of `lab.agents` in a network namespace."""
+        return self.start(self.inside(namespace), [sys.executable, "-S", "-m", module, request])
+
+    def keep(self, process: "Process") -> "Process":
+        """Remember a process until it has ended, or the lab does."""
         for ended in [process for process in self._processes if not process.running]:
             ended.wait(0)
             self._processes.remove(ended)
-        process = Process(enter, argv, stdin)
         self._processes.append(process)
         return process
 
@@ -101,6 +121,10 @@ class Holder:
         """The command that runs another one among the lab's mounts and processes."""
         spaces = ["--mount", "--pid", "--ipc", "--cgroup"]
         return ["nsenter", f"--target={self.pid}", *spaces, "--"]
+
+    def inside(self, namespace: Path) -> list[str]:
+        """The same, and in a network namespace, too."""
+        return [*self.enter[:-1], f"--net={namespace}", "--"]
 
     @property
     def enter_group(self) -> list[str]:
@@ -119,15 +143,7 @@ class Process:
         self.argv = tuple(argv)
         self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process
         self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process
-        environment = os.environ | {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(TESTS)}
-        self._process = subprocess.Popen(
-            [*enter, *argv],
-            stdin=subprocess.PIPE,
-            stdout=self._out,
-            stderr=self._err,
-            env=environment,
-            start_new_session=True,
-        )
+        self._process = self._begin([*enter, *argv])
         assert self._process.stdin is not None
         self._stdin = self._process.stdin
         # Of what has ended: what it said.  Open files are for what has not.
@@ -136,6 +152,16 @@ class Process:
             with contextlib.suppress(BrokenPipeError):
                 self._stdin.write(stdin)
                 self._stdin.flush()
+
+    def _begin(self, argv: Sequence[str]) -> Child:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=self._out,
+            stderr=self._err,
+            env=os.environ | {"LC_ALL": "C.UTF-8", "PYTHONPATH": str(TESTS)},
+            start_new_session=True,
+        )
 
     @property
     def pid(self) -> int:
@@ -212,6 +238,11 @@ class Node:
     def __repr__(self) -> str:
         return self.name
 
+    @property
+    def namespace(self) -> Path:
+        """Its network namespace, as a file."""
+        return self.holder.path(f"/run/netns/{self.name}")
+
     def create(self, settings: Sequence[str] = PLAIN) -> None:
         """Make the namespace, with settings of its own, whatever this host has."""
         words = " ".join(shlex.quote(setting) for setting in (*BASELINE, *settings))
@@ -222,8 +253,7 @@ class Node:
 
     def start(self, *argv: str, stdin: str = "") -> Process:
         """Start a program of this host in the node."""
-        inside = ["ip", "netns", "exec", self.name, *argv]
-        return self.holder.start(self.holder.enter, inside, stdin.encode())
+        return self.holder.start(self.holder.inside(self.namespace), argv, stdin.encode())
 
     def attempt(self, command: str, *, stdin: str = "", timeout: float = 60) -> Done:
         """Run a shell command and say how it ended."""
@@ -235,7 +265,7 @@ class Node:
 
     def agent(self, module: str, request: Mapping[str, object]) -> Process:
         """Start one of `lab.agents` in the node; it ends when its standard input does."""
-        return self.start(sys.executable, "-S", "-m", f"lab.agents.{module}", json.dumps(request))
+        return self.holder.agent(self.namespace, f"lab.agents.{module}", json.dumps(request))
 
 
 def checked(where: str, command: str, done: Done) -> str:

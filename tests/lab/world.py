@@ -42,7 +42,7 @@ class Lab:
     ) -> None:
         self.suite = suite
         self.packages = tuple(packages)
-        self.holder = Holder()
+        self.holder = self._make_holder()
         try:
             self.router = self._make_router(nib)
             self.inet = Internet(self.holder, "inet")
@@ -59,6 +59,10 @@ class Lab:
         except BaseException:
             self.close()
             raise
+
+    def _make_holder(self) -> Holder:
+        """What everything is in."""
+        return Holder()
 
     def _make_router(self, nib: bool) -> Router:
         """Where the router comes from: here, a container over the suite's root."""

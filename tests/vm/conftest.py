@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import termios
 import tty
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,9 @@ from vm.world import World
 
 # The suite of the machine that this is inside of.
 INSIDE = os.environ.get("NIB_VM")
-REPORTS = Path("/dev/ttyS1")
+CONSOLE, REPORTS = Path("/dev/ttyS0"), Path("/dev/ttyS1")
+# What was logged since the last time.
+JOURNAL = ("journalctl", "--boot", "--output=short-monotonic", "--cursor-file=/run/lab-cursor")
 
 
 @pytest.fixture(scope="session", params=sorted(SUITES))
@@ -47,16 +50,16 @@ def world() -> Iterator[World]:
     assert INSIDE
     with World(INSIDE) as world:
         yield world
+        world.check()
 
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, suite: str) -> Iterator[World | Machine]:
-    """What a test is about; what must always hold is looked at afterwards."""
+    """What a test is about; what must always hold is looked at when all have ended."""
     if INSIDE:
         world = request.getfixturevalue("world")
         yield world
         world.mend()
-        world.check()
     else:
         yield request.getfixturevalue("machines")[suite]
 
@@ -74,12 +77,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Inside: say how each part of a test ended."""
     if INSIDE:
-        said = {
-            "test": report.nodeid,
-            "when": report.when,
-            "outcome": report.outcome,
-            "text": report.longreprtext,
-        }
+        text = report.longreprtext
+        if report.failed:
+            new = subprocess.run(JOURNAL, stdout=subprocess.PIPE, text=True, check=True).stdout
+            CONSOLE.write_text(new)
+            text += "\n".join(["", "its journal:", *new.splitlines()[-40:]])
+        said = {"test": report.nodeid, "when": report.when, "outcome": report.outcome}
         with REPORTS.open("w") as line:
             tty.setraw(line, termios.TCSANOW)
-            line.write(json.dumps(said) + "\n")
+            line.write(json.dumps(said | {"text": text}) + "\n")

@@ -9,7 +9,7 @@ import pytest
 from lab.errors import eventually
 from lab.isp import Provider
 from lab.stats import chi_square_p
-from lab.traffic import flow
+from lab.traffic import flow, fresh
 from vm.world import NAMES, World
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]
@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.vm]
 CHANCE = 1e-6
 KERNELS = {"bookworm": "6.1.", "trixie": "6.12."}
 WEIGHTS = {"isp1": 3.0, "isp2": 1.0, "isp3": 2.0}
+# What becomes of a connection that begins in the very moment of a reload (docs/operation.md).
+REFUSED = "enetunreach"
 
 
 def test_it_boots_and_balances(lab: World) -> None:
@@ -48,7 +50,7 @@ CUTS: dict[str, tuple[Callable[[Provider], None], Callable[[Provider], None]]] =
 }
 
 
-@pytest.mark.parametrize(("kind", "which"), [("silent", 2), ("carrier", 0)])
+@pytest.mark.parametrize(("kind", "which"), [("silent", 1), ("carrier", 0)])
 def test_a_provider_dies_and_comes_back(lab: World, kind: str, which: int) -> None:
     cut, mend = CUTS[kind]
     dead, client = lab.isps[which], lab.lans[0]
@@ -60,7 +62,7 @@ def test_a_provider_dies_and_comes_back(lab: World, kind: str, which: int) -> No
         assert set(lab.shares(node, 60, "udp")) == others
     # a reload by anybody does not bring it back
     lab.router.run("networkctl reload; systemctl reload nib-nftables")
-    assert set(lab.shares(client, 60)) == others
+    assert set(lab.shares(client, 60)) - {REFUSED} == others
     for recording in flows:
         eventually(lambda r=recording: lab.isp_of(r.so_far().seen[-1]) is not dead)
         recording.stop()
@@ -72,16 +74,17 @@ def test_a_provider_dies_and_comes_back(lab: World, kind: str, which: int) -> No
 def test_reloads_break_nothing(lab: World) -> None:
     before = lab.listing()
     flows = [flow(lab.lans[0], kind, every=0.2) for kind in ("tcp", "udp") * 2]
-    for command in (
-        "networkctl reload",
-        "systemctl reload nib-nftables",
-    ):
-        lab.router.run(command)
-    time.sleep(1)
+    new = fresh(lab.lans[0], every=0.02, timeout=3)
+    for _ in range(3):
+        lab.router.run("networkctl reload; systemctl reload nib-nftables")
+        time.sleep(0.5)
+    failed = new.stop().failed
+    assert {attempt.error for attempt in failed} <= {REFUSED}, failed
+    assert len(failed) <= 3, failed
     for recording in flows:
         record = recording.stop()
         assert len(record.seen) == 1 and record.resets == 0
-        assert record.gaps_over(3.0) == ()
+        assert record.gaps_over(1.0) == ()
     lab.settled(before, within=5)
 
 
@@ -89,15 +92,17 @@ def test_the_monitor_is_killed(lab: World) -> None:
     kept = flow(lab.lans[0], every=0.2)
     pid = lab.router.run("systemctl show -P MainPID nib-monitor")
     lab.router.run("systemctl kill -s KILL nib-monitor")
-    assert set(lab.shares(lab.lans[0], 60)) == NAMES.keys()
+    assert set(lab.shares(lab.lans[0], 100)) == NAMES.keys()
     eventually(
         lambda: lab.router.run("systemctl show -P MainPID nib-monitor") not in (pid, "0\n"), 10
     )
-    lab.isps[1].fail()
-    lab.until(dsl="down")
-    assert set(lab.shares(lab.lans[0], 60)) == {"isp1", "isp3"}
-    lab.isps[1].restore()
-    lab.until(dsl="up")
+    # it is watched again: one that `kept` is not on
+    dead = next(isp for isp in lab.isps if not isp.owns(kept.so_far().seen[-1]))
+    dead.fail()
+    lab.until(**{NAMES[dead.name]: "down"})
+    assert set(lab.shares(lab.lans[0], 60)) == NAMES.keys() - {dead.name}
+    dead.restore()
+    lab.until(**{NAMES[dead.name]: "up"})
     assert kept.stop().resets == 0
 
 

@@ -1,9 +1,10 @@
-"""A line that another program makes: PPPoE, as it really is."""
+"""Lines that other programs make, PPPoE and WireGuard, as they really are."""
 
 import pytest
 
+from lab.errors import eventually
 from lab.isp import Provider
-from lab.node import Process
+from lab.node import Node, Process
 from vm.world import World
 
 pytestmark = [pytest.mark.lab, pytest.mark.vm]
@@ -64,26 +65,103 @@ def test_pppoe_is_dialled_and_redialled(lab: World) -> None:
     # pppd(8): 5 is how it ends when it is told to
     unit = "--unit=pppd-dsl --property=Type=exec --property=SuccessExitStatus=5"
     router.run(f"systemd-run {unit} pppd call dsl nodetach")
-    lab.until(within=90, phone="up")
+    lab.until(phone="up")
     first = int(router.read("/sys/class/net/ppp0/ifindex"))
     for node in (home, router):
         assert "isp4" in lab.shares(node, 60, "udp")
     # silence: the session is there, and nothing comes
     isp.fail()
-    lab.until(within=90, phone="down")
+    lab.until(phone="down")
     assert "isp4" not in lab.shares(home, 40)
     isp.restore()
-    lab.until(within=90, phone="up")
+    lab.until(phone="up")
     # the provider ends the session, and gives another address in the next
     hang_up(isp, server)
-    lab.until(within=90, phone="down")
+    lab.until(phone="down")
     assert "isp4" not in lab.shares(home, 40)
     server = concentrator(isp, 77)
-    lab.until(within=90, phone="up")
+    lab.until(phone="up")
     assert lab.status()["phone"]["address"] == "100.64.4.77"
     assert int(router.read("/sys/class/net/ppp0/ifindex")) != first
     for node in (home, router):
         assert "isp4" in lab.shares(node, 60, "udp")
     router.run("systemctl stop pppd-dsl")
     hang_up(isp, server)
-    lab.until(within=90, phone="down")
+    lab.until(phone="down")
+
+
+KEYS = (
+    "umask 77; cd /etc/wireguard; for k in router server traveller; "
+    "do wg genkey >$k; wg pubkey <$k >$k.pub; done"
+)
+SERVER_WG = (
+    "ip link add wg0 type wireguard && wg set wg0 listen-port 51820 private-key "
+    "/etc/wireguard/server peer $(cat /etc/wireguard/router.pub) allowed-ips 10.9.1.2/32 && "
+    "ip address add 10.9.1.1/24 dev wg0 && ip link set wg0 up"
+)
+# what goes through the tunnel, says a rule of balance.yaml
+FAR = "203.0.113.11"
+
+
+def conf(lab: World) -> str:
+    """What wg-quick reads."""
+    own, server = (lab.router.read(f"/etc/wireguard/{k}").strip() for k in ("router", "server.pub"))
+    return (
+        f"[Interface]\nPrivateKey = {own}\nAddress = 10.9.1.2/24\nTable = off\n\n[Peer]\n"
+        f"PublicKey = {server}\nEndpoint = 203.0.113.10:51820\nAllowedIPs = 0.0.0.0/0\n"
+        "PersistentKeepalive = 5\n"
+    )
+
+
+def traveller(lab: World) -> Node:
+    """A client of the router's own WireGuard server, far away."""
+    node = lab.guest("traveller", "198.18.1")
+    lab.router.run(
+        "ip link add wg1 type wireguard && wg set wg1 listen-port 51821 private-key "
+        "/etc/wireguard/router peer $(cat /etc/wireguard/traveller.pub) allowed-ips 10.8.0.2/32 && "
+        "ip address add 10.8.0.1/24 dev wg1 && ip link set wg1 up"
+    )
+    node.run(
+        "ip link add wg0 type wireguard && ip address add 10.8.0.2/24 dev wg0 && wg set wg0 "
+        "private-key /etc/wireguard/traveller peer $(cat /etc/wireguard/router.pub) "
+        f"allowed-ips 0.0.0.0/0 endpoint {lab.isps[0].router_address}:51821 && ip link set wg0 up "
+        "&& ip route add 100.64.0.0/16 via 198.18.1.1 "
+        "&& ip route add 198.51.0.0/16 via 198.18.1.1 && ip route replace default dev wg0"
+    )
+    return node
+
+
+def outside(lab: World) -> Provider | None:
+    """The provider that the tunnel's own packets come through, as its server sees them."""
+    seen = lab.inet.run("wg show wg0 endpoints").split()[1]
+    return lab.isp_of(seen.rpartition(":")[0])
+
+
+def test_wireguard_is_an_uplink_and_a_lan(lab: World) -> None:
+    home = lab.lans[0]
+    lab.router.run(KEYS)
+    lab.inet.run(SERVER_WG)
+    lab.router.put("/etc/wireguard/wg0.conf", conf(lab), 0o600)
+    lab.router.run("wg-quick up wg0")
+    lab.until(tunnel="up")
+    assert outside(lab) is lab.isps[0]
+    for node in (home, lab.router):
+        assert set(lab.shares(node, 20, dst=FAR)) == {"10.9.1.2"}
+    # by either provider: the answers leave by the one that was asked
+    node = traveller(lab)
+    for isp in lab.isps[:2]:
+        node.run(
+            f"wg set wg0 peer $(cat /etc/wireguard/router.pub) endpoint {isp.router_address}:51821"
+        )
+        assert set(lab.shares(node, 100)) == {"isp1", "isp2", "isp3"}
+        assert set(lab.shares(node, 10, dst=FAR)) == {"10.9.1.2"}
+    # its provider dies, and the tunnel goes on by the other
+    lab.isps[0].fail()
+    lab.until(cable="down")
+    # at first its own probes are lost as well
+    eventually(lambda: outside(lab) is lab.isps[1])
+    eventually(lambda: set(lab.shares(home, 20, dst=FAR)) == {"10.9.1.2"})
+    lab.until(tunnel="up")
+    lab.isps[0].restore()
+    lab.router.run("wg-quick down wg0; ip link delete wg1")
+    lab.until(cable="up", tunnel="down")

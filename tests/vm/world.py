@@ -3,17 +3,21 @@
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
-from lab.errors import eventually
+from lab.errors import LabError, eventually
+from lab.hosts import INTERNET
 from lab.isp import Isp
-from lab.node import Holder, Node
-from lab.router import Router
+from lab.node import Done, Holder, Node
+from lab.router import ENVIRONMENT, Router
 from lab.traffic import Protocol, connections
 from nib_lab import NibLab
+from vm.fork import ForkingHolder
 
 # A machine with four ports: two providers as most people have them, a switch that tags the frames
-# of a third one and of the guests, and one that is dialled.  An emulated machine is slow: probes
-# as often as elsewhere in tests would be most of what it does, and limits are wide.
+# of a third one and of the guests, and one that is dialled.  Beside them a tunnel for one address
+# of the internet, and a VPN server.  Time passes for nothing in there and work does not: probes are
+# rarer than elsewhere in tests.
 BALANCE = """\
 uplinks:
   cable: {device: wan1, address: dhcp, weight: 3}
@@ -29,9 +33,19 @@ uplinks:
       jitter: {down: 120ms, up: 90ms}
       loss: {down: 20%, up: 10%}
   phone: {device: ppp0, address: external, mtu: 1492}
+  tunnel: {device: wg0, address: external, weight: 0}
 lans:
   home: {device: lan1, address: 192.168.10.1/24}
   guests: {device: guests, address: 192.168.20.1/24, netdev: {vlan: port0, id: 20}}
+  travellers: {device: wg1, address: external}
+policies:
+  outside: {tiers: [[cable], [dsl]], when_down: block}
+rules:
+  - {match: {protocol: udp, destination: 203.0.113.10, dport: 51820}, use: outside}
+  - {match: {destination: 203.0.113.11}, use: tunnel}
+firewall:
+  allow:
+    - {protocol: udp, port: 51821}
 probe: {interval: 300ms, timeout: 800ms, fall: 3, rise: 3, damping: 0s, canary: 0s}
 """
 NAMES = {"isp1": "cable", "isp2": "dsl", "isp3": "fiber"}
@@ -50,7 +64,27 @@ class Computer(Router):
             f"touch /run/netns/{self} && mount --bind /proc/self/ns/net /run/netns/{self}"
         )
 
-    def boot(self, enable: Iterable[str] = (), within: float = 300) -> float:
+    def attempt(self, command: str, *, stdin: str = "", timeout: float = 60) -> Done:
+        """Run a shell command in the system, which is this one."""
+        done = subprocess.run(
+            ["sh", "-c", command],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            env=dict(setting.split("=", 1) for setting in ENVIRONMENT),
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def read(self, path: str) -> str:
+        """The text of a file."""
+        try:
+            return Path(path).read_text()
+        except OSError as problem:
+            raise LabError(str(problem)) from problem
+
+    def boot(self, enable: Iterable[str] = (), within: float = 60) -> float:
         """Plug everything in, and let the boot go on that has waited for it."""
         self.plug()
         subprocess.run(["systemd-notify", "--ready"], check=True)
@@ -65,7 +99,10 @@ class World(NibLab):
     def __init__(self, suite: str) -> None:
         super().__init__(suite, BALANCE, ISPS, lans=2, shared={"isp3", "lan2"})
         self.router.boot()
-        self.until(within=60, **dict.fromkeys(NAMES.values(), "up"))
+        self.until(**dict.fromkeys(NAMES.values(), "up"))
+
+    def _make_holder(self) -> Holder:
+        return ForkingHolder()
 
     def _make_router(self, nib: bool) -> Router:
         return Computer(self.holder)
@@ -79,7 +116,7 @@ class World(NibLab):
         """The machine was switched on with it, compiled already."""
 
     def until(self, within: float = 30, family: int = 4, **health: str) -> None:
-        """As elsewhere, only that here it may take longer."""
+        """As elsewhere, only that with rarer probes it may take longer."""
         super().until(within, family, **health)
 
     def mend(self) -> None:
@@ -89,6 +126,22 @@ class World(NibLab):
             isp.plug()
         self.until(**dict.fromkeys(NAMES.values(), "up"))
 
-    def shares(self, node: Node, n: int, proto: Protocol = "tcp") -> Counter[str]:
-        """Fresh connections by provider ("isp1"): few at a time, for the machine is slow."""
-        return self.by_isp(connections(node, n, proto, concurrency=12, timeout=10))
+    def guest(self, name: str, network: str) -> Node:
+        """A machine somewhere in the internet, at .2 of a network ("198.18.1") of its own."""
+        node = Node(self.holder, name)
+        node.create()
+        self.inet.run(
+            f"ip link add {name} type veth peer name eth0 netns {name} && "
+            f"ip address add {network}.1/24 dev {name} && ip link set {name} up"
+        )
+        node.run(
+            f"ip address add {network}.2/24 dev eth0 && ip link set eth0 up && "
+            f"ip route add default via {network}.1"
+        )
+        return node
+
+    def shares(
+        self, node: Node, n: int, proto: Protocol = "tcp", dst: str = INTERNET
+    ) -> Counter[str]:
+        """Fresh connections by provider ("isp1"): few at a time, for the machine is small."""
+        return self.by_isp(connections(node, n, proto, dst=dst, concurrency=12, timeout=10))
