@@ -64,6 +64,13 @@ TEXTS = {
     "return": PROBE + "mode: failover\n" + RETURN + samples.TWO,
     "failover": PROBE + "mode: failover\n" + TIERS,
     "careful": USUAL + RETURN + TIERS,
+    "several": PROBE
+    + "mode: failover\n"
+    + RETURN.replace(
+        "}}}", "}}, calls: {tiers: [[dsl], [cable]], on_return: {udp: move, after: 20s}}}"
+    )
+    + TIERS
+    + "rules: [{match: {protocol: udp, dport: 5060}, use: calls}]\n",
 }
 
 
@@ -351,7 +358,7 @@ def test_a_fight_is_complained_of_once_however_long_it_lasts() -> None:
 
 def test_a_line_that_stays_down_is_looked_at_every_minute() -> None:
     of = settled()
-    of.act("2 cable !\n130 end")
+    of.act("2 cable !\n100 wan2 loses carrier\n130 end")
     assert [at_s for at_s, effect in of.done if isinstance(effect, Inquire)] == [2, 62, 122]
 
 

@@ -131,9 +131,11 @@ def test_flows_of_a_dead_providers_own_network_are_forgotten(event: type) -> Non
 def test_what_leaves_by_a_providers_own_network_is_not_called_back() -> None:
     """It has its addresses, and no other provider takes them."""
     text = CONFIG + b"policies: {default: {on_return: {udp: move, after: 5s}}}\n"
-    world = core.begin(make_plan(check(parse("balance.yaml", text))), 0.0, None)
-    world, _ = core.step(world, Looked(1.0, carried("wan1", "wan2")))
-    assert set(moving.left(world, 1.0)) == {("default", 4, "dsl")}
+    for ipv6, families in ((b"routed, id: 2", (4,)), (b"masquerade, id: 2", (4, 6))):
+        plan = make_plan(check(parse("balance.yaml", text.replace(b"routed, id: 2", ipv6))))
+        world = core.begin(plan, 0.0, None)
+        world, _ = core.step(world, Looked(1.0, carried("wan1", "wan2")))
+        assert set(moving.left(world, 1.0)) == {("default", family, "dsl") for family in families}
 
 
 def carried(*devices: str) -> Facts:

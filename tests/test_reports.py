@@ -13,6 +13,7 @@ from nib.monitor.events import (
     AddRule,
     Deed,
     Default,
+    Inquired,
     Judged,
     Keep,
     LoadTable,
@@ -25,6 +26,7 @@ from nib.monitor.events import (
     Tallied,
     Watch,
 )
+from nib.monitor.found import Found
 from nib.monitor.tally import Tally
 from nib.plan import Table
 from nib.status import Status, from_json, to_json
@@ -110,6 +112,20 @@ def test_reasons(script: str, expected: str) -> None:
 def test_a_static_address_is_not_waited_for() -> None:
     static = TEXT.replace("address: dhcp", "address: 192.0.2.2/24, gateway: 192.0.2.1")
     assert reason("1 wan1 loses address", static) == "wan1 has no address"
+
+
+def test_dns_is_not_to_blame_where_others_are_asked_as_well() -> None:
+    mixed = TEXT.replace("rise: 3", "rise: 3, targets: [{dns: 9.9.9.9, name: a.example}, 1.1.1.1]")
+    assert "DNS" not in reason(f"{DOWN}\n3 cable reaches the internet", mixed)
+
+
+def test_how_far_a_line_reaches_is_said_of_the_family() -> None:
+    of = Play(samples.plan(PROBE + samples.DUAL))
+    of.act("1 dsl .\n1 dsl ipv6 .\n2 dsl !\n2 dsl ipv6 !\n3 end")
+    for family, words in ((4, "dsl: the link"), (6, "dsl in IPv6: the link")):
+        of.later(Inquired(4.0, "dsl", family, Found(gateway=False)))
+        assert f"say {words} is fine, but the gateway" in of.act("5 end")
+        of.now_s = 4.0
 
 
 def test_a_wrong_answer_is_the_reason() -> None:

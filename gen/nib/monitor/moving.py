@@ -8,7 +8,6 @@ And those of an uplink that runs, but is not the best any more: their policy may
 from collections.abc import Mapping
 
 from nib.families import Family
-from nib.monitor import admin
 from nib.monitor.events import Effect, Event, Failed, ForgetFlows, Poke, Poked
 from nib.monitor.world import Place, World, outage
 from nib.state import Live, Recalled, carriers
@@ -32,17 +31,16 @@ def pokes(world: World, before: Live) -> list[Effect]:
 def left(world: World, at_s: float) -> Mapping[Place, float]:
     """Where running flows of a policy are that has better uplinks again, and since when.
 
-    Who is down by order keeps his flows, and what leaves by a provider's own IPv6 network can leave
-    by no other.
+    Who is down by order is not live, and keeps his flows.  What leaves by a provider's own IPv6
+    network can leave by no other.
     """
-    down = admin.down(world.orders)
     return {
         place: world.left.get(place, at_s)
         for policy in world.plan.recalling
         for family, names in world.live.items()
-        if (better := carriers(policy, names - down))
+        if (better := carriers(policy, names))
         for uplink in world.plan.members(policy, family)
-        if uplink.name in names - down - {share.uplink for share in better}
+        if uplink.name in names - {share.uplink for share in better}
         if not (family == 6 and uplink.prefixed)
         for place in ((policy.name, family, uplink.name),)
     }
@@ -55,8 +53,7 @@ def recalled(world: World, at_s: float, waits: list[float]) -> Recalled:
         policy = next(one for one in world.plan.recalling if one.name == name)
         assert policy.running
         due_s = since_s + policy.running.after_s
-        able = world.live[family] - admin.down(world.orders)
-        better = {share.uplink for share in carriers(policy, able)}
+        better = {share.uplink for share in carriers(policy, world.live[family])}
         if at_s < due_s:
             waits.append(due_s)
         elif better - world.easing.get(family, {}).keys():
