@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nib.changes import Change, Changes, differing
+from nib.durable import sync_folder
 from nib.host import Refused, reason
 from nib.render import Link
 
@@ -133,7 +134,7 @@ def _swap(changes: Changes, out: Path, undo: _Undo) -> None:
             else:
                 _beside(path, NEW).replace(path)
         for directory in {(out / change.path).parent for change in changes}:
-            _sync_directory(directory)
+            sync_folder(directory)
     except BaseException:
         for change in reversed(changes):
             try:
@@ -172,11 +173,3 @@ def _forget(changes: Changes, out: Path) -> None:
         if change.new is None and change.path.endswith(".d/05-nib.conf"):
             with suppress(OSError):  # something else is in it
                 (out / change.path).parent.rmdir()
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

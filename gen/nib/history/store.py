@@ -16,6 +16,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Literal
 
+from nib.durable import sync_folder
+
 Kind = Literal["rounds", "traffic", "minutes", "events"]
 KINDS: tuple[Kind, ...] = ("rounds", "traffic", "minutes", "events")
 """In the order in which they are given up when there is no room."""
@@ -148,9 +150,5 @@ def _pack(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     packing.rename(packed)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
     path.unlink()

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from nib import status as statuses
+from nib.durable import sync_folder
 from nib.families import Family
 from nib.monitor import admin, rtnetlink
 from nib.monitor.announce import Announcer
@@ -292,8 +293,4 @@ def keep(text: str) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     temporary.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(file.parent)
