@@ -90,12 +90,17 @@ def test_a_flow_that_nobody_answers_keeps_its_uplink(routers: Routers) -> None:
     assert all(count % PACKETS == 0 for count in heard.values()), heard
 
 
+@pytest.mark.parametrize("mode", ["balance", "failover"])
 def test_answers_to_inbound_connections_leave_by_the_uplink_they_came_in_by(
-    routers: Routers,
+    routers: Routers, mode: str
 ) -> None:
+    """By one that waits for the other's death, too."""
     # A wrong way out would carry the other provider's address: dropped, and counted as spoofed.
-    lab = routers(HOME + FAST + "firewall: {allow: [{protocol: tcp, port: 5000}]}\n")
+    allow = "firewall: {allow: [{protocol: tcp, port: 5000}]}\n"
+    lab = routers(f"mode: {mode}\n{HOME}{FAST}{allow}")
     lab.start()
+    own = set(lab.by_isp(connections(lab.lans[0], 60)))
+    assert own == ({"isp1"} if mode == "failover" else {"isp1", "isp2"})
     with server(lab.router, tcp=[5000]):
         for isp in lab.isps:
             to = isp.router_address

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.errors import eventually
-from lab.hosts import INTERNET6
+from lab.hosts import INTERNET, INTERNET6
 from lab.isp import Isp, Provider
 from lab.stats import chi_square_p
 from lab.traffic import connections, flow, scan, server
@@ -20,7 +20,10 @@ EVEN = DUAL.replace(", weight: 3", "")
 NAMES = {"isp1": "cable", "isp2": "dsl"}
 
 Act = Callable[[Provider], None]
+FAMILIES = {"ipv4": (4,), "ipv6": (6,)}  # others take both
+INTERNETS = {4: INTERNET, 6: INTERNET6}
 CUTS: dict[str, tuple[Act, Act]] = {
+    "ipv4": (lambda isp: isp.fail("meta nfproto ipv4"), lambda isp: isp.restore()),
     "ipv6": (lambda isp: isp.fail("meta nfproto ipv6"), lambda isp: isp.restore()),
     "silent": (lambda isp: isp.fail(), lambda isp: isp.restore()),
     "carrier": (lambda isp: isp.unplug(), lambda isp: isp.plug()),
@@ -63,24 +66,26 @@ def test_a_provider_dies_and_comes_back(routers: Routers, kind: str, which: int)
     cut, mend = CUTS[kind]
     lab = started(routers(EVEN + FAST, DUAL_ISPS))
     client, dead, well = lab.lans[0], lab.isps[which], lab.isps[1 - which]
-    name = NAMES[dead.name]
-    flows = [flow(client, "udp", dst=INTERNET6) for _ in range(8)]
+    name, cut_off = NAMES[dead.name], FAMILIES.get(kind, (4, 6))
+    flows = [flow(client, "udp", dst=INTERNETS[family]) for family in cut_off for _ in range(8)]
     cut(dead)
-    lab.until(family=6, **{name: "down"})
-    assert lab.by_isp(connections(client, 100, dst=INTERNET6)) == {well.name: 100}
-    assert lab.by_isp(connections(lab.router, 50, dst=INTERNET6)) == {well.name: 50}
+    for family, to in INTERNETS.items():
+        if family in cut_off:
+            lab.until(family=family, **{name: "down"})
+            assert lab.by_isp(connections(client, 100, dst=to)) == {well.name: 100}
+            assert lab.by_isp(connections(lab.router, 50, dst=to)) == {well.name: 50}
     for recording in flows:
         eventually(lambda r=recording: lab.isp_of(r.so_far().seen[-1]) is well, 5)
-    if kind == "ipv6":
-        assert lab.health()[name] == "up"
-        assert set(lab.by_isp(connections(client, 100))) == {"isp1", "isp2"}
-    else:
-        lab.until(**{name: "down"})
-        assert lab.by_isp(connections(client, 100)) == {well.name: 100}
+    for family in INTERNETS.keys() - set(cut_off):
+        assert lab.health(family)[name] == "up"
+        shares = lab.by_isp(connections(client, 100, dst=INTERNETS[family]))
+        assert set(shares) == {"isp1", "isp2"} and shares.total() == 100
     mend(dead)
-    lab.until(within=20, family=6, **{name: "up"})
-    for node in (client, lab.router):
-        assert set(lab.by_isp(connections(node, 100, dst=INTERNET6))) == {"isp1", "isp2"}
+    for family in cut_off:
+        lab.until(within=20, family=family, **{name: "up"})
+        for node in (client, lab.router):
+            shares = lab.by_isp(connections(node, 100, dst=INTERNETS[family]))
+            assert set(shares) == {"isp1", "isp2"}
     for recording in flows:
         assert lab.isp_of(recording.stop().seen[-1]) is well
 

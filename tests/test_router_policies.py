@@ -279,6 +279,39 @@ def test_who_was_here_lately_keeps_his_uplink(routers: Routers) -> None:
     assert set(lab.by_isp(connections(lab.router, 60, port=443))) == EVEN
 
 
+def test_who_was_here_lately_keeps_his_uplink_over_ipv6(routers: Routers) -> None:
+    sticky = STICKY.replace(", ".join(TARGETS), f'"{PUBLIC6[1]}"')
+    lab = routers(DUAL.replace(", weight: 3", "") + sticky + FAST, DUAL_ISPS)
+    lab.start()
+    lab.until(family=6, cable="up", dsl="up", within=20)
+    client = lab.lans[0]
+    eventually(lambda: client.announced().startswith("fd00:10:"), 20)
+    addresses = [f"fd00:10::{last}" for last in range(100, 110)]
+    client.run("\n".join(f"ip address add {one}/64 dev eth0 nodad" for one in addresses))
+
+    def banks() -> list[str]:
+        """Where each client is; all of its connections have to be there."""
+        hows = [How(source=one) for one in addresses]
+        each = [connections(client, 8, dst=INTERNET6, port=443, how=how) for how in hows]
+        places = [lab.by_isp(seen) for seen in each]
+        assert all(len(place) == 1 for place in places), places
+        return [name for place in places for name in place]
+
+    before = banks()
+    assert set(before) == EVEN
+    pair = lab.by_isp(connections(client, 40, dst=PUBLIC6[1]))
+    assert len(pair) == 1
+    lab.router.run("systemctl reload nib-nftables; systemctl restart nib-monitor")
+    assert banks() == before
+    # only IPv6 of one dies, and its clients move
+    lab.isps[0].fail("meta nfproto ipv6")
+    lab.until(family=6, cable="down")
+    assert set(banks()) == {"isp2"}
+    lab.isps[0].restore()
+    lab.until(family=6, cable="up")
+    assert set(banks()) == {"isp2"}
+
+
 HOURS = """\
 rules:
   - {{match: {{time: "{start}-{end}", protocol: tcp}}, use: lte}}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.errors import eventually
+from lab.hosts import TARGETS
 from lab.isp import Provider
 from lab.stats import chi_square_p
 from lab.traffic import flow, fresh
@@ -42,6 +43,23 @@ def test_frames_are_tagged(lab: World) -> None:
         eventually(lambda s=seen: "listening" in s.err())
         lab.shares(lab.lans[1], 60)
         assert f"vlan {vlan}" in seen.finish(20).out
+
+
+def test_two_lans_share_a_wire(lab: World) -> None:
+    """A macvlan beside its parent: each answers for its own address, and both are balanced."""
+    client, to = lab.lans[0], TARGETS[0]
+    client.run(
+        "ip address add 192.168.30.10/24 dev eth0\n"
+        f"ip route add {to} via 192.168.30.1 src 192.168.30.10"
+    )
+    received = "cat /sys/class/net/things/statistics/rx_packets"
+    before = int(lab.router.run(received))
+    assert set(lab.shares(client, 60, dst=to)) == NAMES.keys()
+    assert int(lab.router.run(received)) > before + 60
+    before = int(lab.router.run(received))
+    assert set(lab.shares(client, 60)) == NAMES.keys()
+    assert int(lab.router.run(received)) < before + 60
+    client.run(f"ip route del {to}; ip address del 192.168.30.10/24 dev eth0")
 
 
 CUTS: dict[str, tuple[Callable[[Provider], None], Callable[[Provider], None]]] = {

@@ -37,6 +37,7 @@ uplinks:
 lans:
   home: {device: lan1, address: 192.168.10.1/24}
   guests: {device: guests, address: 192.168.20.1/24, netdev: {vlan: port0, id: 20}}
+  things: {device: things, address: 192.168.30.1/24, netdev: {macvlan: lan1}}
   travellers: {device: wg1, address: external}
 policies:
   outside: {tiers: [[cable], [dsl]], when_down: block}
