@@ -179,6 +179,7 @@ def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
             *(configuration(random, random.choice([1, 2, 4]), lans) for lans in (0, 1, 3, 3)),
             ALONE,
             *(configuration(random, random.choice([1, 2, 4]), lans) for lans in (3, 1, 0)),
+            configuration(random, MOST_UPLINKS, MOST_LANS),
         ):
             parts = [*data["uplinks"].values(), *data.get("lans", {}).values()]
             for device in {part["device"] for part in parts} - devices:
@@ -202,7 +203,7 @@ def test_networkd_has_nothing_to_complain_of(suite: str) -> None:
                 rule for rule in planned(data).rules if rule.family == 4 and rule.device == "lo"
             ]
             wanted = {rule.priority for rule in rules}
-            eventually(lambda: priorities(lab) >= wanted)  # noqa: B023
+            eventually(lambda: priorities(lab) >= wanted, 60)  # noqa: B023
             assert [line for line in lab.complaints() if "05-nib" in line] == [], data
 
 
