@@ -401,11 +401,11 @@ def _state(text: str) -> str:
 
 
 def _family_state(text: str, family: Family) -> str:
-    if f"flush map inet nib balance_default{family}\n" in text.replace(
-        f"flush map inet nib balance_default{family}\nadd", ""
-    ):
+    assert f"flush chain inet nib balance_default{family}\n" in text
+    rule = rf"add rule inet nib balance_default{family} numgen .* vmap \{{ (.*) \}}"
+    if not (found := re.findall(rule, text)):
         return f"alive {_alive(text, family)}; new nobody"
-    (balance,) = re.findall(rf"add element inet nib balance_default{family} \{{ (.*) \}}", text)
+    (balance,) = found
     ranges = re.findall(r"(\d+)(?:-(\d+))? : goto new_(\w+)", balance)
     shares = [(name, round(100 * (int(e or s) - int(s) + 1) / 65536)) for s, e, name in ranges]
     return f"alive {_alive(text, family)}; new " + " ".join(

@@ -69,7 +69,7 @@ def test_drained_keeps_its_flows_and_is_given_none() -> None:
     both = {4: frozenset({"cable", "dsl"})}
     lines = render_state(samples.plan(), both, drained=frozenset({"cable"})).splitlines()
     (restore,) = [line for line in lines if "add element inet nib restore4" in line]
-    (balance,) = [line for line in lines if "add element inet nib balance_default4" in line]
+    (balance,) = [line for line in lines if "add rule inet nib balance_default4" in line]
     assert "use_cable" in restore and "new_cable" not in balance
 
 

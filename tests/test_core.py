@@ -247,7 +247,7 @@ def test_who_is_down_by_order_is_given_nothing(history: list[tuple[float, str]])
     of = lived(history)
     of.act(f"{of.now_s + 1!r} end")
     texts = [effect.text for _, effect in of.done if isinstance(effect, LoadState | LoadTable)]
-    spread = [line for line in texts[-1].splitlines() if "add element inet nib balance_" in line]
+    spread = [line for line in texts[-1].splitlines() if "add rule inet nib balance_" in line]
     given_some = {
         name for name in of.world.orders if any(f"new_{name} " in f"{s} " for s in spread)
     }

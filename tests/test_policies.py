@@ -83,17 +83,21 @@ BLOCKING = THREE + (
 )
 
 
-def test_of_a_dead_policy_the_map_is_empty() -> None:
+def test_of_a_dead_policy_the_chain_is_empty() -> None:
     plan = samples.plan(BLOCKING)
     alive = render_state(plan, everything(plan))
-    assert "balance_calls4 { 0-65535 : goto bind_dsl }" in alive
-    assert "balance_soft4 { 0-65535 : goto stick_soft.dsl4 }" in alive
+    assert "balance_calls4 numgen random mod 65536 vmap { 0-65535 : goto bind_dsl }" in alive
+    assert "balance_soft4 numgen random mod 65536 vmap { 0-65535 : goto stick_soft.dsl4 }" in alive
+    hashed = "jhash ip saddr mod 65536 seed 0x6e6962 vmap { 0-65535 : goto stick_soft.dsl4 }"
+    assert f"hash_soft4 {hashed}" in alive
     assert "stay_soft4 { 0x12000000 : goto stick_soft.dsl4 }" in alive
     assert "0x12000000 : goto use_dsl, 0x52000000 : goto hold_dsl" in alive
     dead = render_state(plan, {4: frozenset({"cable"})})
-    for name in ("balance_calls4", "balance_soft4", "stay_soft4"):
-        assert f"flush map inet nib {name}\n" in dead
-        assert f"{name} {{" not in dead
+    for name in ("balance_calls4", "balance_soft4", "hash_soft4"):
+        assert f"flush chain inet nib {name}\n" in dead
+        assert f"rule inet nib {name} " not in dead
+    assert "flush map inet nib stay_soft4\n" in dead
+    assert "stay_soft4 {" not in dead
     assert "hold_dsl" not in dead
 
 

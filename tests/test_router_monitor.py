@@ -51,7 +51,7 @@ CANARY_S = 16.0
 # The last slot of cable, the ways of the router's own connections, and the time after that.
 LOOK = (
     "while :; do"
-    " slots=$(nft list map inet nib balance_default4 | grep -Eo '[0-9]+ : goto new_cable');"
+    " slots=$(nft list chain inet nib balance_default4 | grep -Eo '[0-9]+ : goto new_cable');"
     " ways=$(ip route show table 7000 | grep -Eo 'wan. weight [0-9]+');"
     " echo $slots, $ways, $(cut -d' ' -f1 /proc/uptime); sleep 0.1; done >/run/looks"
 )

@@ -79,14 +79,15 @@ def test_the_text_of_a_flip() -> None:
         "0x3f000000 : accept }\n"
         "flush map inet nib leave4\n"
         'add element inet nib leave4 { "wan1" : goto new_cable }\n'
-        "flush map inet nib balance_default4\n"
-        "add element inet nib balance_default4 { 0-65535 : goto new_cable }\n"
+        "flush chain inet nib balance_default4\n"
+        "add rule inet nib balance_default4 numgen random mod 65536 vmap "
+        "{ 0-65535 : goto new_cable }\n"
     )
 
 
 def test_with_nobody_alive_new_flows_are_spread_as_if_all_were() -> None:
     plan = samples.plan()
-    assert "balance_default4 { 0-49151 : goto new_cable" in render_state(plan, {4: frozenset()})
+    assert "vmap { 0-49151 : goto new_cable" in render_state(plan, {4: frozenset()})
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 31, 62])

@@ -21,6 +21,14 @@ class Sticky:
     pair: bool
     for_s: int
 
+    def key(self, family: Family) -> str:
+        """What a client is known by, in nft's words.
+
+        nft 1.0 has no room for a pair of IPv6 addresses beside a mark: there his own stands for it.
+        """
+        ip = "ip" if family == 4 else "ip6"
+        return f"{ip} saddr . {ip} daddr" if self.pair and family == 4 else f"{ip} saddr"
+
 
 Class = Literal["tcp", "udp"]
 """TCP, and all that is not."""

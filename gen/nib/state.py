@@ -1,8 +1,9 @@
 """The run-time state of the nft table: who is alive, how new flows are spread, what hours it is.
 
 `nib-gen` ends the ruleset with this text for "every uplink alive, no hours"; the monitor renders it
-again for what it knows and sends it alone.  One text, two senders.  Each map is flushed and filled
-anew in one transaction, so the text may be sent at any time, any number of times.
+again for what it knows and sends it alone.  One text, two senders.  Each map, and each chain that
+spreads, is flushed and filled anew in one transaction, so the text may be sent at any time, any
+number of times.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from nib.policies import Policy, Share
 
 # Any weight to 1/65536.  A smaller modulus rounds visibly: 100:1 becomes 253:3 with 256.
 SLOTS = 65536
+SEED = 0x6E6962  # of hashes: the same client, the same way
 
 HEAVIEST = 256  # a way of a route
 
@@ -119,7 +121,7 @@ def render_state(
     has, while it is alive, and those of programs that are bound to it, but is given no new ones.
     By `recalled` the flows of a policy leave uplinks that are alive.
 
-    Of a policy none of whose uplinks is alive: the map is empty, and what stands behind it in the
+    Of a policy none of whose uplinks is alive: the chain is empty, and what stands behind it in the
     policy's chain decides; or, where there is nothing better, it is spread as if all were alive.
     """
     prefixes = {**delegated, **_written(plan)}
@@ -154,13 +156,14 @@ def render_state(
                 anyone = frozenset(uplink.name for uplink in members) - drained
                 shares = shares or carriers(policy, anyone)
             to = {share.uplink: _entrance(policy, share.uplink, family) for share in shares}
-            lines += _refill(
-                f"balance_{policy.name}{family}",
-                [
-                    (str(first) if first == last else f"{first}-{last}") + f" : goto {to[uplink]}"
-                    for first, last, uplink in slots(eased(shares, easing.get(family, {})))
-                ],
-            )
+            ways = [
+                (str(first) if first == last else f"{first}-{last}") + f" : goto {to[uplink]}"
+                for first, last, uplink in slots(eased(shares, easing.get(family, {})))
+            ]
+            lines += _spread(f"balance_{policy.name}{family}", f"numgen random mod {SLOTS}", ways)
+            if policy.sticky:
+                by = f"jhash {policy.sticky.key(family)} mod {SLOTS} seed {SEED:#x}"
+                lines += _spread(f"hash_{policy.name}{family}", by, ways)
             if family == 6 and plan.routed:
                 own = [
                     f"{network} : goto {to[uplink.name]}"
@@ -210,6 +213,17 @@ def _entrance(policy: Policy, uplink: str, family: Family) -> str:
     if policy.sticky:
         return f"stick_{policy.name}.{uplink}{family}"
     return f"{'bind' if policy.when_down == 'block' else 'new'}_{uplink}"
+
+
+def _spread(chain: str, by: str, ways: list[str]) -> list[str]:
+    """A chain of one rule, or of none.
+
+    No map that is filled anew: kernels before 6.18 miss ranges of one while they tell others of it.
+    """
+    flush = f"flush chain inet nib {chain}"
+    return (
+        [flush, f"add rule inet nib {chain} {by} vmap {{ {', '.join(ways)} }}"] if ways else [flush]
+    )
 
 
 def _refill(name: str, elements: list[str], kind: str = "map") -> list[str]:

@@ -18,8 +18,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.vm]
 CHANCE = 1e-6
 KERNELS = {"bookworm": "6.1.", "trixie": "6.12."}
 WEIGHTS = {"isp1": 3.0, "isp2": 1.0, "isp3": 2.0}
-# What becomes of a connection that begins in the very moment of a reload (docs/operation.md).
-REFUSED = "enetunreach"
 
 
 def test_it_boots_and_balances(lab: World) -> None:
@@ -80,7 +78,7 @@ def test_a_provider_dies_and_comes_back(lab: World, kind: str, which: int) -> No
         assert set(lab.shares(node, 60, "udp")) == others
     # a reload by anybody does not bring it back
     lab.router.run("networkctl reload; systemctl reload nib-nftables")
-    assert set(lab.shares(client, 60)) - {REFUSED} == others
+    assert set(lab.shares(client, 60)) == others
     for recording in flows:
         eventually(lambda r=recording: lab.isp_of(r.so_far().seen[-1]) is not dead)
         recording.stop()
@@ -92,13 +90,12 @@ def test_a_provider_dies_and_comes_back(lab: World, kind: str, which: int) -> No
 def test_reloads_break_nothing(lab: World) -> None:
     before = lab.listing()
     flows = [flow(lab.lans[0], kind, every=0.2) for kind in ("tcp", "udp") * 2]
+    # kernels before 6.18 miss what is in a map of ranges while it is filled anew
     new = fresh(lab.lans[0], every=0.02, timeout=3)
-    for _ in range(3):
+    for _ in range(8):
         lab.router.run("networkctl reload; systemctl reload nib-nftables")
         time.sleep(0.5)
-    failed = new.stop().failed
-    assert {attempt.error for attempt in failed} <= {REFUSED}, failed
-    assert len(failed) <= 3, failed
+    assert new.stop().failed == []
     for recording in flows:
         record = recording.stop()
         assert len(record.seen) == 1 and record.resets == 0
