@@ -95,7 +95,7 @@ def test_reloads_break_nothing(lab: World) -> None:
     for _ in range(8):
         lab.router.run("networkctl reload; systemctl reload nib-nftables")
         time.sleep(0.5)
-    assert new.stop().failed == []
+    assert not new.stop().failed
     for recording in flows:
         record = recording.stop()
         assert len(record.seen) == 1 and record.resets == 0
