@@ -7,7 +7,7 @@ from nib.families import Family
 from nib.monitor.events import AddDefault, AddRule, Default, Device, Facts, NextHop, SetBalance
 from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, repair
 from nib.plan import Rule
-from nib.state import everything
+from nib.state import EVENLY, everything
 from test_core import begun, settled
 
 DUAL = samples.plan(samples.DUAL)
@@ -80,7 +80,8 @@ def balance(family: Family, *gateways: str | None) -> tuple[NextHop, ...]:
         for uplink, gateway in zip((CABLE, DSL), gateways, strict=True)
     )
     now = Facts(devices, routes, (), ())
-    _, effects, _ = repair(DUAL, now, everything(DUAL), learn(DUAL, now, Memory()), 1.0)
+    known = learn(DUAL, now, Memory())
+    _, effects, _ = repair(DUAL, now, everything(DUAL), known, 1.0, easing=EVENLY)
     (hops,) = [one.hops for one in effects if isinstance(one, SetBalance) and one.hops]
     return hops
 
