@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import samples
 from nib.families import Family
+from nib.monitor.disputes import Dispute
 from nib.monitor.events import AddDefault, AddRule, Default, Device, Facts, NextHop, SetBalance
-from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, repair
+from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, refused, repair
 from nib.plan import Rule
 from nib.state import EVENLY, everything
 from test_core import begun, settled
@@ -43,8 +44,8 @@ def test_a_gateway_is_remembered_as_long_as_the_address() -> None:
     (device,) = facts().devices
     other = replace(facts(), devices=(replace(device, addresses=(*device.addresses, (6, "::1"))),))
     assert learn(DUAL, other, known).gateways.keys() == {("cable", 4)}
-    down = replace(facts(), devices=(replace(facts().devices[0], carrier=False),))
-    assert learn(DUAL, down, known).gateways == {}
+    for gone in (replace(device, carrier=False), replace(device, up=False)):
+        assert learn(DUAL, replace(facts(), devices=(gone,)), known).gateways == {}
 
 
 def test_what_the_last_monitor_knew_is_of_its_device_and_address() -> None:
@@ -108,6 +109,18 @@ def test_rules_of_a_device_are_put_back_while_it_carries() -> None:
     assert AddRule(rule) not in [effect for _, effect in of.done]
     of.act("5 wan1 gets carrier\n6 end")
     assert AddRule(rule) in [effect for _, effect in of.done]
+
+
+def test_an_uplink_without_a_gateway_hides_no_other() -> None:
+    of = begun("two")
+    of.kernel.defaults = [one for one in of.kernel.defaults if one.device != "wan1"]
+    assert "add default wan2 main via 192.0.2.2" in of.act("1 removed default wan2 main\n3 end")
+
+
+def test_what_the_kernel_refuses_is_no_dispute_but_others_are() -> None:
+    one, other = AddDefault(VIA), SetBalance(4, ())
+    disputed = {one: Dispute(3, 1.0), other: Dispute(3, 1.0)}
+    assert refused(Memory(disputes=disputed), one).disputes == {other: Dispute(3, 1.0)}
 
 
 def test_a_leased_address_leads_to_the_table_of_its_uplink() -> None:
