@@ -341,6 +341,13 @@ def test_moved_connections_are_said_if_there_were_any(tcp: int, others: int) -> 
     assert said == ([reports.moved(wish, tcp, others)] if tcp + others else [])
 
 
+def test_clients_of_a_family_are_not_the_router_itself() -> None:
+    of = settled("dual")
+    of.act("2 wan1 loses carrier\n3 end")
+    pokes = [effect for _, effect in of.done if isinstance(effect, Poke)]
+    assert {(one.family, ":" in own) for one in pokes for own in one.own} == {(4, False), (6, True)}
+
+
 def test_an_order_before_the_first_look_is_to_be_given_again() -> None:
     """What can be used is not known yet."""
     world = core.begin(samples.plan(TEXTS["two"]), 0.0, None)

@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import samples
-from nib.monitor.events import AddDefault, Default, Device, Facts, NextHop, SetBalance
-from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, repair
-from nib.state import everything
+from nib.families import Family
+from nib.monitor.disputes import Dispute
+from nib.monitor.events import AddDefault, AddRule, Default, Device, Facts, NextHop, SetBalance
+from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, refused, repair
+from nib.plan import Rule
+from nib.state import EVENLY, everything
 from test_core import begun, settled
 
 DUAL = samples.plan(samples.DUAL)
@@ -37,8 +40,12 @@ def test_a_gateway_is_remembered_as_long_as_the_address() -> None:
     assert known.gateways["cable", 4][0] == "192.0.2.1"
     assert learn(DUAL, facts(), known).gateways.keys() == {("cable", 4)}
     assert learn(DUAL, facts(address="198.51.100.9"), known).gateways == {}
-    down = replace(facts(), devices=(replace(facts().devices[0], carrier=False),))
-    assert learn(DUAL, down, known).gateways == {}
+    # an address of IPv6 says nothing of IPv4's gateway
+    (device,) = facts().devices
+    other = replace(facts(), devices=(replace(device, addresses=(*device.addresses, (6, "::1"))),))
+    assert learn(DUAL, other, known).gateways.keys() == {("cable", 4)}
+    for gone in (replace(device, carrier=False), replace(device, up=False)):
+        assert learn(DUAL, replace(facts(), devices=(gone,)), known).gateways == {}
 
 
 def test_what_the_last_monitor_knew_is_of_its_device_and_address() -> None:
@@ -48,7 +55,11 @@ def test_what_the_last_monitor_knew_is_of_its_device_and_address() -> None:
         ("wan1", "192.0.2.11", False),
     ):
         told = Memory(told={("cable", 4): ("192.0.2.1", device, address)})
-        assert bool(learn(DUAL, facts(), told).gateways) == found
+        known = learn(DUAL, facts(), told)
+        assert bool(known.gateways) == found
+        # it counts at the first look, and never again
+        away = learn(DUAL, facts(address="198.51.100.9"), known)
+        assert learn(DUAL, facts(), away).gateways == {}
 
 
 def test_the_gateway_is_that_of_the_uplinks_own_table() -> None:
@@ -59,28 +70,65 @@ def test_the_gateway_is_that_of_the_uplinks_own_table() -> None:
         assert learn(DUAL, facts(*routes), Memory()).gateways["cable", 4][0] == "192.0.2.254"
 
 
+def balance(family: Family, *gateways: str | None) -> tuple[NextHop, ...]:
+    """How the router's own new flows are spread if these are the gateways of cable and dsl."""
+    devices = tuple(
+        Device(uplink.device, index, True, True, ((family, f"address {index}"),))
+        for index, uplink in enumerate((CABLE, DSL), start=3)
+    )
+    routes = tuple(
+        Default(family, uplink.table, uplink.device, gateway, uplink.metric, ours=False)
+        for uplink, gateway in zip((CABLE, DSL), gateways, strict=True)
+    )
+    now = Facts(devices, routes, (), ())
+    known = learn(DUAL, now, Memory())
+    _, effects, _ = repair(DUAL, now, everything(DUAL), known, 1.0, easing=EVENLY)
+    (hops,) = [one.hops for one in effects if isinstance(one, SetBalance) and one.hops]
+    return hops
+
+
 def test_ipv6_is_shared_among_gateways_only() -> None:
-    """A device that is the way itself has all of it, or nothing."""
-
-    def balance(*gateways: str | None) -> tuple[NextHop, ...]:
-        devices = tuple(
-            Device(uplink.device, index, True, True, ((6, f"2001:db8::{index}"),))
-            for index, uplink in enumerate((CABLE, DSL), start=3)
-        )
-        routes = tuple(
-            Default(6, uplink.table, uplink.device, gateway, uplink.metric, ours=False)
-            for uplink, gateway in zip((CABLE, DSL), gateways, strict=True)
-        )
-        now = Facts(devices, routes, (), ())
-        _, effects, _ = repair(DUAL, now, everything(DUAL), learn(DUAL, now, Memory()), 1.0)
-        (hops,) = [one.hops for one in effects if isinstance(one, SetBalance) and one.family == 6]
-        return hops
-
+    """A device that is the way itself has all of it, or nothing; of IPv4 it has its share."""
     cable, dsl = NextHop("wan1", "fe80::1", 3), NextHop("wan2", "fe80::2", 1)
-    assert balance("fe80::1", "fe80::2") == (cable, dsl)
-    assert balance("fe80::1", None) == (replace(cable, weight=1),)
-    assert balance(None, "fe80::2") == (dsl,)
-    assert balance(None, None) == (NextHop("wan1", None, 1),)
+    alone = NextHop("wan1", None, 1)
+    assert balance(6, "fe80::1", "fe80::2") == (cable, dsl)
+    assert balance(6, "fe80::1", None) == (replace(cable, weight=1),)
+    assert balance(6, None, "fe80::2") == (dsl,)
+    assert balance(6, None, None) == (alone,)
+    assert balance(4, None, "192.0.2.2") == (
+        replace(alone, weight=3),
+        NextHop("wan2", "192.0.2.2", 1),
+    )
+
+
+def test_rules_of_a_device_are_put_back_while_it_carries() -> None:
+    of = settled()
+    (rule,) = [one for one in of.plan.rules if one.oif == "wan1" and one.family == 4]
+    of.kernel.devices["wan1"] = replace(of.kernel.devices["wan1"], carrier=False)
+    of.act(f"2 removed rule {rule.priority}\n5 end")
+    assert AddRule(rule) not in [effect for _, effect in of.done]
+    of.act("5 wan1 gets carrier\n6 end")
+    assert AddRule(rule) in [effect for _, effect in of.done]
+
+
+def test_an_uplink_without_a_gateway_hides_no_other() -> None:
+    of = begun("two")
+    of.kernel.defaults = [one for one in of.kernel.defaults if one.device != "wan1"]
+    assert "add default wan2 main via 192.0.2.2" in of.act("1 removed default wan2 main\n3 end")
+
+
+def test_what_the_kernel_refuses_is_no_dispute_but_others_are() -> None:
+    one, other = AddDefault(VIA), SetBalance(4, ())
+    disputed = {one: Dispute(3, 1.0), other: Dispute(3, 1.0)}
+    assert refused(Memory(disputes=disputed), one).disputes == {other: Dispute(3, 1.0)}
+
+
+def test_a_leased_address_leads_to_the_table_of_its_uplink() -> None:
+    of = settled()
+    of.act("2 wan1 has 192.0.2.77\n3 end")
+    added = [effect.rule for _, effect in of.done if isinstance(effect, AddRule)]
+    cable = of.plan.uplink("cable")
+    assert added[-1] == Rule(4, cable.address_priority, "", table=cable.table, source="192.0.2.77")
 
 
 def test_each_policy_calls_back_after_its_own_time_and_from_all_its_later_tiers() -> None:

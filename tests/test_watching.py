@@ -6,7 +6,7 @@ import samples
 from nib.monitor.events import Silenced, Watch
 from nib.targets import Ping
 from play import Play
-from test_core import HISTORIES, begun, lived
+from test_core import HISTORIES, begun, lived, settled
 
 NINE, EIGHT = Ping("ping", "9.9.9.9"), Ping("ping", "8.8.8.8")
 
@@ -53,6 +53,16 @@ def test_a_target_that_is_silent_on_one_uplink_only_is_not_blamed() -> None:
     assert heard("1.5 dsl !\n10 end", Silenced(2.0, "cable", 4, (NINE,))) == []
     away = Silenced(1.2, "dsl", 4, (NINE,))
     assert heard("1.5 wan2 loses carrier\n10 end", away, Silenced(2.0, "cable", 4, (NINE,))) == []
+
+
+def test_a_dead_line_speaks_only_of_what_was_silent_while_it_lived() -> None:
+    first, second = Silenced(2.0, "dsl", 4, (NINE,)), Silenced(3.0, "cable", 4, (NINE,))
+    assert heard("2.5 dsl !\n10 end", first, second) != []
+    of = settled("tiers")
+    of.act("2 dsl !")
+    for name in ("cable", "lte", "spare"):
+        of.later(Silenced(3.0, name, 4, (NINE,)))
+    assert "9.9.9.9 answers on no uplink" in of.act("10 end")
 
 
 def test_who_was_blamed_stays_so_until_somebody_hears_of_him() -> None:
