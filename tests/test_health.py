@@ -140,8 +140,10 @@ def test_a_miss_or_enough_answers_always_decide(verdicts: str, asked: Probe) -> 
     assert trace(verdicts + "." * patience, asked).endswith("U")
 
 
-@given(VERDICTS, PROBES)
-def test_who_flapped_returns_once_the_penalty_is_worn_off(verdicts: str, asked: Probe) -> None:
+@given(st.lists(st.integers(1, 7), min_size=4, max_size=20), st.sampled_from([1, 5, 20]))
+def test_who_flapped_returns_once_the_penalty_is_worn_off(runs: list[int], half_s: int) -> None:
+    asked = probe(rise=1, damping_ms=1000 * half_s, canary_ms=1000)
+    verdicts = "".join("." * run + "!" for run in runs) + "." * 50
     for number, health in enumerate(believed(verdicts, asked), start=1):
         if health.returned_s == number and health.penalty > HELD:
             assert penalty(health, float(number), asked) <= FREE + 1e-9

@@ -5,7 +5,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from line import HOURS_S, RTT_S, SLOW_S, STEP_S, TARGETS, Line, Rtt, noisy, probe
@@ -78,6 +78,7 @@ def test_no_target_alone_takes_an_uplink_down(
 
 
 @settings(max_examples=50)
+@example(["~"], probe("{fall: 1, timeout: 200ms, interval: 1001ms}"), 1)
 @given(st.lists(TRACES, min_size=1, max_size=3), PROBES, st.integers(1, 3))
 def test_no_flapping_without_news(traces: list[str], of: Probe, quorum: int) -> None:
     """Once every target stays as it is, so does what is believed of the line."""
