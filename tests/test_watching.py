@@ -6,7 +6,8 @@ import samples
 from nib.monitor.events import Silenced, Watch
 from nib.targets import Ping
 from play import Play
-from test_core import HISTORIES, begun, lived, settled
+from test_core import begun, settled
+from test_histories import HISTORIES, lived
 
 NINE, EIGHT = Ping("ping", "9.9.9.9"), Ping("ping", "8.8.8.8")
 
