@@ -5,13 +5,15 @@ scheduler's own: nothing waits, so a day takes seconds.
 """
 
 import heapq
+import math
 from collections.abc import Callable
 from random import Random
 
 import samples
 from nib.monitor import asking
-from nib.monitor.asking import Act, Ask, Asking, Listen, Mode
+from nib.monitor.asking import Act, Asking, Mode
 from nib.monitor.events import Judged, Silenced, Tallied
+from nib.monitor.questions import Ask, Listen, Reply
 from nib.probe import Probe
 from nib.targets import Ping, Target
 
@@ -66,35 +68,41 @@ class Line:
     def until(self, at_s: float) -> "Line":
         """Let time pass."""
         while True:
-            coming_s = self._coming[0][0] if self._coming else at_s + 1
+            coming_s = self._coming[0][0] if self._coming and self.state.anxious else math.inf
             now_s = max(min(coming_s, self.state.due_s), self.now_s)
             if now_s > at_s:
                 break
             self.now_s = now_s
-            if coming_s <= self.state.due_s:
-                _, place = heapq.heappop(self._coming)
-                target, number, wrong = self._answers[place]
-                self._do(asking.hear(self.state, target, number, now_s, wrong))
-            else:
+            self._gather()
+            if now_s >= self.state.due_s:
                 self._do(asking.turn(self.state, now_s))
         self.now_s = at_s
         return self
 
     def believe(self, mode: Mode, quorum: int = 1) -> None:
         """What the core says of the line."""
+        self._gather()
         self.state = asking.watch(self.state, mode, quorum, self.now_s)
 
     def sense(self, *, mute: bool = False, full: bool = False, idle: bool = False) -> None:
         """What the device's counters say now."""
+        self._gather()
         self._do(asking.sense(self.state, self.now_s, mute=mute, full=full, idle=idle))
 
     def hear(self, target: Target, number: int) -> None:
         """An answer that nobody foresaw."""
-        self._do(asking.hear(self.state, target, number, self.now_s))
+        self._do(asking.hear(self.state, Reply(target, number, self.now_s), self.now_s))
 
     def turn(self) -> None:
         """Time has passed, however much."""
         self._do(asking.turn(self.state, self.now_s))
+
+    def _gather(self) -> None:
+        """Hear the answers that have come in: when nobody is anxious, not before there is more."""
+        while self._coming and self._coming[0][0] <= self.now_s:
+            came_s, place = heapq.heappop(self._coming)
+            target, number, wrong = self._answers[place]
+            self._do(asking.hear(self.state, Reply(target, number, came_s, wrong), self.now_s))
 
     def _do(self, step: tuple[Asking, tuple[Act, ...]]) -> None:
         self.state, acts = step

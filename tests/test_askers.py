@@ -21,6 +21,7 @@ from nib.families import Family
 from nib.monitor.askers import dns, icmp
 from nib.monitor.askers.every import MOST, Askers
 from nib.monitor.askers.way import Way
+from nib.monitor.questions import Reply
 from nib.targets import Command, Connect, Fetch, Neighbour, Ping, Query, Target
 
 HERE = {4: "192.0.2.2", 6: "2001:db8::2"}
@@ -60,23 +61,23 @@ class Asked:
         (uplink, _) = samples.plan().uplinks
         probe = replace(uplink.probe, targets=targets, timeout_ms=timeout_ms)
         way = Way(replace(uplink, probe=probe, families=(4, 6)), family, lambda: gateway)
-        self.heard: list[tuple[Target, int, str | None]] = []
-        self.askers = Askers(way, 0, lambda *heard: self.heard.append(heard))
+        self.heard: list[Reply] = []
+        self.askers = Askers(way, 0, self.heard.append)
 
     async def answer(self, target: Target) -> str | None:
         """What is wrong with the target's answer; it must give one."""
         number = len(self.heard) + 7
         self.askers.ask(target, number)
-        await eventually(lambda: any(of == number for _, of, _ in self.heard))
-        said, _, wrong = self.heard[-1]
-        assert said == target
-        return wrong
+        await eventually(lambda: any(reply.number == number for reply in self.heard))
+        reply = self.heard[-1]
+        assert reply.target == target
+        return reply.wrong
 
     async def silence(self, target: Target, number: int = 77) -> None:
         """It gives no answer."""
         self.askers.ask(target, number)
         await asyncio.sleep(0.4)
-        assert [of for _, of, _ in self.heard if of == number] == []
+        assert all(reply.number != number for reply in self.heard)
 
 
 def open_files() -> int:
@@ -292,6 +293,54 @@ async def test_arp_is_answered_where_ping_is_not() -> None:
             # nobody else's address is an answer
         async with asked(4, arp, gateway=SILENT[4]) as of:
             await of.silence(arp)
+
+
+GATEWAY: tuple[Target, ...] = (Ping("ping", None), Neighbour("arp"))
+
+
+@pytest.mark.parametrize("kind", GATEWAY, ids=str)
+@pytest.mark.parametrize("family", [4, 6])
+@alone
+async def test_an_answer_that_waits_knows_when_it_came(family: Family, kind: Target) -> None:
+    """To wake for each one is what costs most, so they are read together; they do not age."""
+    loop = asyncio.get_running_loop()
+    with line():
+        async with asked(family, kind, gateway=THERE[family]) as of:
+            # who is there has to be found out first
+            assert await of.answer(kind) is None
+            of.askers.listen(at_once=False)
+            asked_s = loop.time()
+            of.askers.ask(kind, 99)
+            await asyncio.sleep(0.5)
+            assert len(of.heard) == 1
+            of.askers.gather()
+            assert asked_s < of.heard[1].came_s < asked_s + 0.25
+            # nor does one wait that is read when it comes
+            of.askers.listen(at_once=True)
+            asked_s = loop.time()
+            assert await of.answer(kind) is None
+            assert asked_s < of.heard[2].came_s <= loop.time()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@alone
+async def test_other_programs_may_ping_as_they_like(family: Family) -> None:
+    """Their answers wake nobody, and fill no queue that those to the probes wait in."""
+    target = Ping("ping", THERE[family])
+
+    def waiting() -> list[int]:
+        name = "/proc/net/raw" if family == 4 else "/proc/net/raw6"
+        sockets = [row.split() for row in Path(name).read_text().splitlines()[1:]]
+        return [int(row[4].partition(":")[2], 16) for row in sockets]
+
+    with line():
+        async with asked(family, target) as of:
+            assert await of.answer(target) is None
+            of.askers.listen(at_once=False)
+            sh(f"ping -c 5 -i 0.01 {THERE[family]}")
+            assert waiting() == [0]
+            of.askers.ask(target, 99)
+            await eventually(lambda: waiting() != [0])
 
 
 # -- programs ------------------------------------------------------------------------------------

@@ -256,4 +256,4 @@ def test_json_is_the_plan_and_more() -> None:
     plan = samples.plan(LOSSES)
     assert from_json(to_json(plan)) == plan
     said = {one["uplink"]: one for one in json.loads(to_json(plan))["guarantees"]}
-    assert (said["a"]["detection_ms"], said["a"]["return_ms"]) == (900, 3500)
+    assert (said["a"]["detection_ms"], said["a"]["return_ms"]) == (910, 3500)

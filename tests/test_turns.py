@@ -4,11 +4,13 @@ import math
 from dataclasses import replace
 
 import pytest
+from pytest import approx
 
 from line import ALIVE, DEAD, RTT_S, TARGETS, Line, probe
 from nib.monitor import asking
-from nib.monitor.asking import Ask, Listen, Mode
+from nib.monitor.asking import LEAST_PATIENCE_S, Mode
 from nib.monitor.events import Tallied
+from nib.monitor.questions import Ask, Listen
 from nib.targets import Target
 
 MODES: tuple[Mode, ...] = ("up", "unknown", "down")
@@ -216,6 +218,38 @@ def test_a_router_that_is_only_busy_still_notices() -> None:
     assert [type(act) for act in acts] == [Listen, Ask]
 
 
+def test_who_is_up_hears_answers_when_there_is_more_to_do() -> None:
+    """Late, but they are as old as they are: what is measured does not know of it."""
+    line = Line(lambda *_: RTT_S).until(RTT_S * 2)
+    assert line.tallied == []
+    line.until(5)
+    rtts_ms = [rtt_ms for one in line.tallied for _, rtt_ms in one.answers]
+    assert rtts_ms == [approx(RTT_S * 1000)] * 10
+    assert line.judged == []
+    assert line.state.patience_s == LEAST_PATIENCE_S
+
+
+def test_what_came_before_a_doubt_says_nothing_against_it() -> None:
+    """Nobody has read it yet when the device's counters tell that the line is mute."""
+    line = Line(lambda _, at_s: RTT_S if at_s < 1 else None).until(0.5 + RTT_S * 2)
+    line.sense(mute=True)
+    assert line.state.burst
+    assert line.state.burst.heard == frozenset()
+
+
+def test_lines_that_were_asked_together_are_doubted_together() -> None:
+    """Each wake costs; they are asked one after another, so a little apart."""
+    due = []
+    for late_s in (0.0003, 0.0007, 0.0011, 0.003):
+        line = Line(lambda *_: None)
+        line.now_s = 10 + late_s
+        line.state = replace(line.state, next_s=line.now_s)
+        line.turn()
+        line.state = replace(line.state, slowest_s=RTT_S)
+        due.append(line.state.due_s)
+    assert due == [10.11] * 4
+
+
 # -- every question is counted
 
 
@@ -223,8 +257,8 @@ def test_only_rounds_out_of_turn_are_bursts() -> None:
     """A measurement is of calm times, or of a line that is to come back."""
     line = Line(lambda _, at_s: None if 5 <= at_s < 8 else RTT_S).until(20)
     down_s = line.judged[0].at_s
-    heard = [one for one in line.tallied if any(rtt is not None for _, rtt in one.answers)]
-    assert all(one.at_s == one.asked_s + RTT_S for one in heard)
+    rtts_ms = [rtt_ms for one in line.tallied for _, rtt_ms in one.answers if rtt_ms is not None]
+    assert rtts_ms == [approx(RTT_S * 1000)] * len(rtts_ms)
     assert {(len(one.answers), one.burst) for one in line.tallied if one.asked_s < down_s} == {
         (1, False),
         (3, True),

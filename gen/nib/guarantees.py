@@ -12,7 +12,7 @@ from nib.monitor.health import FREE, MOST
 from nib.monitor.tally import RECENT, WINDOW
 from nib.plan import Plan, Uplink
 from nib.policies import Policy
-from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
+from nib.probe import BURST_MS, LEAST_PATIENCE_MS, TOGETHER_MS, Probe
 from nib.state import carriers, everything
 from nib.targets import family_of
 
@@ -84,9 +84,10 @@ def _detection_ms(
     The gateway may answer although nothing beyond it does: its turns find nothing.
     """
     patience_ms = min(patience_ms, probe.timeout_ms)
+    first_ms = patience_ms + TOGETHER_MS
     turns = 1 + sum(family_of(target) is None for target in probe.targets)
     burst_ms = (probe.fall - 1) * BURST_MS + patience_ms
-    return turns * (interval_ms or probe.interval_ms) + patience_ms + bursts * burst_ms
+    return turns * (interval_ms or probe.interval_ms) + first_ms + bursts * burst_ms
 
 
 def _worst_return_ms(probe: Probe) -> int:

@@ -11,6 +11,9 @@ PROBE_PAYLOAD_BYTES = 8
 # fast they came: routers and targets answer pings when they have nothing better to do.
 BURST_MS = 100
 LEAST_PATIENCE_MS = 100
+# A first doubt waits for the next full so many: to wake once for each of several lines, which were
+# asked one after another, is what costs most.
+TOGETHER_MS = 10
 
 
 @dataclass(frozen=True, slots=True)

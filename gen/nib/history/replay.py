@@ -16,9 +16,10 @@ from statistics import median
 from nib.history.outages import Outage
 from nib.history.records import Round
 from nib.monitor import asking
-from nib.monitor.asking import Act, Ask, Asking
+from nib.monitor.asking import Act, Asking
 from nib.monitor.events import Judged, Tallied
 from nib.monitor.health import Health, measure, observe
+from nib.monitor.questions import Ask, Reply
 from nib.monitor.tally import Tally
 from nib.probe import Probe
 from nib.targets import Target
@@ -116,7 +117,7 @@ class _Line:
                 break
             if answered:
                 _, _, number, target = heapq.heappop(underway)
-                self._asking, acts = asking.hear(self._asking, target, number, at_s)
+                self._asking, acts = asking.hear(self._asking, Reply(target, number, at_s), at_s)
             else:
                 self._asking, acts = asking.turn(self._asking, at_s)
             for act in acts:

@@ -6,18 +6,15 @@ cannot tell these from the broadcasts of a shared wire, which go on when the lin
 
 import asyncio
 import socket
-import struct
-from array import array
 from collections.abc import Callable
 from contextlib import suppress
 
 from nib.families import Family
+from nib.monitor.filters import EQUAL, LOAD_BYTE, RETURN, attach
 
-SO_ATTACH_FILTER = 26
 ETHERTYPES: dict[Family, int] = {4: 0x0800, 6: 0x86DD}
 
-# linux/filter.h: load a byte, compare, return
-LOAD, EQUAL, RETURN = 0x30, 0x15, 0x06
+# linux/filter.h, linux/if_packet.h
 PACKET_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
 PACKET_HOST = 0
 # Where the header (RFC 791, RFC 8200) has the protocol, and ICMP's number: a modem that answers for
@@ -61,15 +58,12 @@ class Arrivals:
 def _attach(listening: socket.socket, family: Family) -> None:
     """Of packets for this host, those that are no ICMP; a byte of each is enough."""
     offset, icmp = PROTOCOL[family]
-    program = (
-        (LOAD, 0, 0, PACKET_TYPE),
+    attach(
+        listening,
+        (LOAD_BYTE, 0, 0, PACKET_TYPE),
         (EQUAL, 0, 3, PACKET_HOST),
-        (LOAD, 0, 0, offset),
+        (LOAD_BYTE, 0, 0, offset),
         (EQUAL, 1, 0, icmp),
         (RETURN, 0, 0, 1),
         (RETURN, 0, 0, 0),
     )
-    code = array("B", b"".join(struct.pack("HBBI", *line) for line in program))
-    address, _ = code.buffer_info()
-    fprog = struct.pack("HL", len(program), address)
-    listening.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, fprog)

@@ -13,11 +13,13 @@ from typing import Literal
 
 from nib.families import Family
 from nib.monitor.events import Judged, Silenced, Tallied
-from nib.probe import BURST_MS, LEAST_PATIENCE_MS, Probe
+from nib.monitor.questions import Ask, Burst, Listen, Reply, Round
+from nib.probe import BURST_MS, LEAST_PATIENCE_MS, TOGETHER_MS, Probe
 from nib.targets import Target
 
 BURST_S = BURST_MS / 1000
 LEAST_PATIENCE_S = LEAST_PATIENCE_MS / 1000
+TOGETHER_S = TOGETHER_MS / 1000
 SLACK = 1.5  # an answer may take this much longer than the slowest of late
 FORGET = 1 / 64  # by so much of itself the slowest becomes faster with every answer
 
@@ -47,55 +49,7 @@ Mode = Literal["off", "unknown", "up", "down"]
 """What is believed of the line that is asked on; off: there is nothing to ask by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask these targets, all with this number (16 bits)."""
-
-    number: int
-    targets: tuple[Target, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Tell (`arrive`) when a packet for anybody comes in by the line."""
-
-
 Act = Ask | Listen | Judged | Tallied | Silenced
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """Targets that were asked at once, and the answers so far.  A sample: it is measured by.
-
-    `refusals`: the targets whose answer was wrong, and why.  `over`: its time is, and it has been
-    counted, but as long as there is a doubt an answer is still a sign of life.
-    """
-
-    number: int
-    asked_s: float
-    targets: tuple[Target, ...]
-    sample: bool
-    rtts_ms: Mapping[Target, float] = field(default_factory=dict)
-    refusals: Mapping[Target, str] = field(default_factory=dict)
-    over: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Burst:
-    """A doubt and how far it has got.
-
-    `missed_s` is when the question was asked that began it, `asked_s` when the last round was;
-    `repeated`: how often it began again, for the line is full.
-    """
-
-    missed_s: float
-    next_s: float
-    rounds: int = 0
-    asked_s: float = -math.inf
-    heard: frozenset[Target] = frozenset()
-    refusals: Mapping[Target, str] = field(default_factory=dict)
-    arriving: bool = False
-    repeated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +96,21 @@ class Asking:
         return min(max(LEAST_PATIENCE_S, self.slowest_s * SLACK), timeout_s)
 
     @property
+    def anxious(self) -> bool:
+        """Every answer matters when it comes; else it is soon enough when there is more to do."""
+        return self.mode != "up" or self.burst is not None
+
+    @property
     def due_s(self) -> float:
         """When there is something to do although nothing is heard."""
         if self.burst:
             return self.burst.next_s
         missed = _doubtful(self)
-        return min(self.next_s, missed.asked_s + self.patience_s) if missed else self.next_s
+        if not missed:
+            return self.next_s
+        doubt_s = missed.asked_s + self.patience_s
+        together_s = math.ceil(doubt_s / TOGETHER_S) * TOGETHER_S
+        return min(self.next_s, max(doubt_s, together_s))
 
 
 Step = tuple[Asking, tuple[Act, ...]]
@@ -189,20 +152,19 @@ def turn(asking: Asking, at_s: float) -> Step:
     return asking, (*acts, *over, *more)
 
 
-def hear(
-    asking: Asking, target: Target, number: int, at_s: float, wrong: str | None = None
-) -> Step:
-    """A target has answered a question of this number; `wrong` is what is wrong with that."""
-    of = next((one for one in asking.rounds if one.number == number), None)
+def hear(asking: Asking, reply: Reply, at_s: float) -> Step:
+    """A target has answered.  That is known now, and may have come in earlier."""
+    target = reply.target
+    of = next((one for one in asking.rounds if one.number == reply.number), None)
     if of is None or target not in of.targets or target in of.rtts_ms:
         return asking, ()
-    rtt_s = at_s - of.asked_s
+    rtt_s = max(0.0, reply.came_s - of.asked_s)
     if asking.mode == "down" and rtt_s * 1000 > asking.probe.timeout_ms:
         # else a line that is too slow would come back whenever it is asked seldom, and go again
         return asking, ()
     slowest_s = max(rtt_s, (asking.slowest_s or 0.0) * (1 - FORGET))
-    if wrong is not None:
-        return _refused(replace(asking, slowest_s=slowest_s), of, target, wrong), ()
+    if reply.wrong is not None:
+        return _refused(replace(asking, slowest_s=slowest_s), of, target, reply.wrong), ()
     heard = replace(of, rtts_ms={**of.rtts_ms, target: rtt_s * 1000})
     rest = tuple(one for one in asking.rounds if one is not of)
     whole = len(heard.rtts_ms) == len(of.targets)

@@ -10,8 +10,9 @@ from nib.monitor import asking
 from nib.monitor.arrivals import Arrivals
 from nib.monitor.askers.every import Askers
 from nib.monitor.askers.way import Way
-from nib.monitor.asking import Ask, Asking, Listen, Mode
+from nib.monitor.asking import Asking, Mode
 from nib.monitor.events import Event, Judged, Silenced, Tallied
+from nib.monitor.questions import Ask, Listen, Reply
 from nib.plan import Uplink
 from nib.targets import Target
 
@@ -57,21 +58,29 @@ class Prober:
 
     def watch(self, mode: Mode, quorum: int) -> None:
         """From now on the line is believed to be in another state."""
+        self._gather()
         state = asking.watch(self._state, mode, quorum, self._loop.time())
         self._next((state, ()))
 
     def sense(self, *, mute: bool, full: bool, idle: bool) -> None:
         """What the device's counters say now."""
         if (mute, full, idle) != (False, self._state.full, self._state.idle):
+            # what came before a doubt says nothing against it
+            self._gather()
             at_s = self._loop.time()
             self._next(asking.sense(self._state, at_s, mute=mute, full=full, idle=idle))
 
     def _turn(self) -> None:
         self._timer = None
+        self._gather()
         self._next(asking.turn(self._state, self._loop.time()))
 
-    def _heard(self, target: Target, number: int, wrong: str | None) -> None:
-        self._next(asking.hear(self._state, target, number, self._loop.time(), wrong))
+    def _gather(self) -> None:
+        if self._state.rounds:
+            self._asker.gather()
+
+    def _heard(self, reply: Reply) -> None:
+        self._next(asking.hear(self._state, reply, self._loop.time()))
 
     def _arrived(self) -> None:
         self._state = asking.arrive(self._state)
@@ -89,6 +98,7 @@ class Prober:
                     self._emit(act)
         if self._state.burst is None:
             self._arrivals.close()
+        self._asker.listen(at_once=self._state.anxious)
         due_s = self._state.due_s
         if self._timer and self._timer.when() != due_s:
             self._timer.cancel()

@@ -45,6 +45,16 @@ class Askers:
             case Command():
                 self._commands.ask(target, number)
 
+    def listen(self, *, at_once: bool) -> None:
+        """Tell of answers when they come in.  Else those to packets of ours wait to be gathered."""
+        self._icmp.listen(at_once=at_once)
+        self._neighbours.listen(at_once=at_once)
+
+    def gather(self) -> None:
+        """Tell of the answers that have come in."""
+        self._icmp.gather()
+        self._neighbours.gather()
+
     def close(self) -> None:
         """End all of them."""
         for asker in (

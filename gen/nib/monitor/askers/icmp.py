@@ -4,28 +4,28 @@ import contextlib
 import os
 import socket
 import struct
-import sys
 from collections.abc import Iterable
 
 from nib.families import Family
-from nib.monitor.askers.way import Heard, Kept, Way
+from nib.monitor.askers.way import ANSWER_BYTES, Heard, Kept, Way
+from nib.monitor.filters import (
+    EQUAL,
+    LOAD_BYTE_AT_X,
+    LOAD_HALF_AT_X,
+    RETURN,
+    SET_X,
+    SET_X_TO_IPV4_HEADER,
+    attach,
+)
+from nib.monitor.questions import Reply
 from nib.probe import PROBE_PAYLOAD_BYTES
 from nib.targets import Target
 
 ECHO_REQUEST: dict[Family, int] = {4: 8, 6: 128}
 ECHO = struct.Struct("!BBHHH")  # type, code, checksum, id, sequence
 
-# linux/icmp.h: a bit set keeps a type from the socket; let only echo replies (type 0) through.
-SOL_RAW = 255
-ICMP_FILTER = 1
-ONLY_ECHO_REPLIES = (0xFFFFFFFE).to_bytes(4, "little")
-
-# linux/icmpv6.h: the same with 256 bits; an echo reply is type 129.
-ICMP6_FILTER = 1
-ONLY_ECHO_REPLIES6 = b"".join(
-    (0xFFFFFFFF & ~(1 << 129 % 32 if word == 129 // 32 else 0)).to_bytes(4, sys.byteorder)
-    for word in range(8)
-)
+ECHO_REPLY: dict[Family, int] = {4: 0, 6: 129}
+ID_OFFSET = 4
 
 # Linux gives this to ports below 1024 only by convention; any 16 bits tell programs apart.
 ID_MASK = 0xFFFF
@@ -64,32 +64,51 @@ class Icmp:
         with contextlib.suppress(OSError):
             opened.sendto(request(self._way.family, self._id, number), (address, 0))
 
+    def listen(self, *, at_once: bool) -> None:
+        """Tell of answers when they come in, or only when they are gathered."""
+        self._kept.listen(at_once=at_once)
+
+    def gather(self) -> None:
+        """Tell of the answers that have come in."""
+        self._kept.gather()
+
     def close(self) -> None:
         """Forget the socket; the next question opens another."""
         self._kept.close()
 
     def _make(self) -> socket.socket:
         """Raises PermissionError for ever."""
-        if self._way.family == 4:
-            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            raw.setsockopt(SOL_RAW, ICMP_FILTER, ONLY_ECHO_REPLIES)
-        else:
-            raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-            raw.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, ONLY_ECHO_REPLIES6)
+        four = self._way.family == 4
+        raw = (
+            socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            if four
+            else socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        )
+        attach(
+            raw,
+            # an IPv6 socket gives no header
+            (SET_X_TO_IPV4_HEADER if four else SET_X, 0, 0, 0),
+            (LOAD_BYTE_AT_X, 0, 0, 0),
+            (EQUAL, 0, 3, ECHO_REPLY[self._way.family]),
+            (LOAD_HALF_AT_X, 0, 0, ID_OFFSET),
+            (EQUAL, 0, 1, self._id),
+            (RETURN, 0, 0, ANSWER_BYTES),
+            (RETURN, 0, 0, 0),
+        )
         self._way.bind(raw)
         return raw
 
-    def _answer(self, packet: bytes, source: tuple[object, ...]) -> None:
+    def _answer(self, packet: bytes, source: tuple[object, ...], came_s: float) -> None:
         # RFC 791: the header's length in 32-bit words; RFC 792: type, code, checksum, id, sequence
-        # (an IPv6 socket gives no header)
         start = (packet[0] & 0x0F) * 4 if self._way.family == 4 else 0
-        if int.from_bytes(packet[start + 4 : start + 6], "big") != self._id:
+        _, _, _, of, number = ECHO.unpack_from(packet, start)
+        if of != self._id:
+            # it came before the filter was there
             return
-        number = int.from_bytes(packet[start + 6 : start + 8], "big")
         address = str(source[0]).partition("%")[0]
         for target in self._targets:
             if self._way.address_of(target) == address:
-                self._heard(target, number, None)
+                self._heard(Reply(target, number, came_s))
 
 
 def request(family: Family, of: int, number: int) -> bytes:

@@ -122,7 +122,7 @@ class _Hops:
         self._way.bind(raw)
         return raw
 
-    def _heard(self, packet: bytes, source: tuple[object, ...]) -> None:
+    def _heard(self, packet: bytes, source: tuple[object, ...], _: float) -> None:
         # RFC 792, RFC 4443: an echo reply has the number at once, a complaint the packet that it
         # is about; an IPv6 socket gives no header of the outer packet
         family = self._way.family

@@ -11,6 +11,7 @@ import sys
 from ipaddress import IPv6Address, ip_address
 
 from nib.monitor.askers.way import Heard, Kept, Way
+from nib.monitor.questions import Reply
 from nib.targets import Target
 
 # linux/if_ether.h, linux/if_arp.h, linux/sockios.h, linux/icmpv6.h
@@ -71,6 +72,14 @@ class Neighbours:
                 group = IPv6Address(b"\xff\x02" + bytes(9) + b"\x01\xff" + wanted[-3:])
                 opened.sendto(head + bytes([SOURCE_LINK_ADDRESS, 1]) + mac, (str(group), 0))
 
+    def listen(self, *, at_once: bool) -> None:
+        """Tell of answers when they come in, or only when they are gathered."""
+        self._kept.listen(at_once=at_once)
+
+    def gather(self) -> None:
+        """Tell of the answers that have come in."""
+        self._kept.gather()
+
     def close(self) -> None:
         """Forget the socket; the next question opens another."""
         self._kept.close()
@@ -98,7 +107,7 @@ class Neighbours:
             own: str = nothing_sent.getsockname()[0]
             return own
 
-    def _answer(self, packet: bytes, _: tuple[object, ...]) -> None:
+    def _answer(self, packet: bytes, _: tuple[object, ...], came_s: float) -> None:
         if self._last is None:
             return
         target, number, wanted = self._last
@@ -107,7 +116,7 @@ class Neighbours:
         else:
             answers = packet[0] == ADVERTISEMENT and packet[8:24] == wanted
         if answers:
-            self._heard(target, number, None)
+            self._heard(Reply(target, number, came_s))
 
 
 def _hardware_address(opened: socket.socket, device: str) -> bytes:

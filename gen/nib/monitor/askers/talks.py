@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 from nib.monitor.askers.way import Heard, Way
+from nib.monitor.questions import Reply
 from nib.targets import Target
 
 T = TypeVar("T", bound=Target)
@@ -44,4 +45,4 @@ class Talks(Generic[T]):
                 wrong = await self._talk(self._way, target)
         except OSError:  # TimeoutError is one
             return
-        self._heard(target, number, wrong)
+        self._heard(Reply(target, number, asyncio.get_running_loop().time(), wrong))

@@ -5,20 +5,28 @@ import contextlib
 import fcntl
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from nib.families import Family
+from nib.monitor.questions import Reply
 from nib.plan import Uplink
 from nib.targets import Target
 
-Heard = Callable[[Target, int, str | None], None]
-"""The target, the number of its question, and what is wrong with the answer (None: nothing)."""
+Heard = Callable[[Reply], None]
 
 # RFC 9293: an answer of ours must not wait for two minutes to be over; socket(7), SO_LINGER
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 ANSWER_BYTES = 4096
+# So many are taken at once: who floods the router with answers must not hold up the rest.
+ANSWERS = 64
+
+# asm-generic/socket.h: the kernel says when a packet came in, in CLOCK_REALTIME
+SO_TIMESTAMPNS_NEW = 64
+TIMESPEC = struct.Struct("qq")
+STAMP_BYTES = socket.CMSG_SPACE(TIMESPEC.size)
 
 # linux/sockios.h, linux/if.h: a name, and here a number in the union behind it
 SIOCGIFINDEX = 0x8933
@@ -61,19 +69,25 @@ class Way:
 
 
 class Kept:
-    """A socket on the device that has the uplink's name now, kept from question to question."""
+    """A socket on the device that has the uplink's name now, kept from question to question.
+
+    An answer is taken when it comes in, or when somebody asks for what has come: to wake for each
+    costs more than all else.  `heard` is told the packet, its source, and when it came in.
+    """
 
     def __init__(
         self,
         way: Way,
         make: Callable[[], socket.socket],
-        heard: Callable[[bytes, tuple[object, ...]], None],
+        heard: Callable[[bytes, tuple[object, ...], float], None],
     ) -> None:
         self._way = way
         self._make = make
         self._heard = heard
         self._socket: socket.socket | None = None
         self._index = 0
+        self._loop = asyncio.get_running_loop()
+        self._at_once = True
 
     def dial(self) -> socket.socket:
         """The socket.  Raises what `make` raises, and OSError if there is no device."""
@@ -82,28 +96,51 @@ class Kept:
             self.close()
         if self._socket is None:
             index, made = socket.if_nametoindex(device), self._make()
-            asyncio.get_running_loop().add_reader(made, self._hear, made)
+            made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS_NEW, 1)
+            if self._at_once:
+                self._loop.add_reader(made, self.gather)
             self._socket, self._index = made, index
         return self._socket
+
+    def listen(self, *, at_once: bool) -> None:
+        """From now on answers are taken when they come in, or only by `gather`."""
+        if self._socket is not None and at_once != self._at_once:
+            if at_once:
+                self._loop.add_reader(self._socket, self.gather)
+            else:
+                self._loop.remove_reader(self._socket)
+        self._at_once = at_once
+
+    def gather(self) -> None:
+        """Take the answers that have come in."""
+        opened = self._socket
+        for _ in range(ANSWERS):
+            # an answer may lead to the end of the asking
+            if opened is None or self._socket is not opened:
+                return
+            try:
+                packet, stamps, _, source = opened.recvmsg(ANSWER_BYTES, STAMP_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                return
+            with contextlib.suppress(IndexError):  # too short for what it says it is
+                self._heard(packet, source, self._came_s(stamps))
 
     def close(self) -> None:
         """Forget the socket; the next question opens another."""
         if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
+            self._loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
 
-    def _hear(self, opened: socket.socket) -> None:
-        """Take one answer: where there are more the loop comes back."""
-        try:
-            packet, source = opened.recvfrom(ANSWER_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            self.close()
-            return
-        with contextlib.suppress(IndexError):  # too short for what it says it is
-            self._heard(packet, source)
+    def _came_s(self, stamps: list[tuple[int, int, bytes]]) -> float:
+        """By the loop's clock.  If the other one was set meanwhile: now."""
+        ((_, _, stamp),) = stamps
+        seconds, nanoseconds = TIMESPEC.unpack(stamp)
+        ago_s: float = time.time() - (seconds + nanoseconds / 1e9)
+        return self._loop.time() - max(0.0, ago_s)
 
 
 def _index(opened: socket.socket, device: str) -> int:
