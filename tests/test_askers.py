@@ -86,7 +86,7 @@ def open_files() -> int:
 
 @asynccontextmanager
 async def asked(
-    family: Family, *targets: Target, timeout_ms: int = 1000, gateway: str | None = None
+    family: Family, *targets: Target, timeout_ms: int = 3000, gateway: str | None = None
 ) -> AsyncIterator[Asked]:
     descriptors = open_files()
     of = Asked(family, *targets, timeout_ms=timeout_ms, gateway=gateway)
@@ -126,11 +126,12 @@ async def test_tcp(family: Family) -> None:
     target, refused = (Connect("tcp", THERE[family], port) for port in (443, 444))
     silent = Connect("tcp", SILENT[family], 443)
     with line() as far, serving("tcp"):
-        async with asked(family, timeout_ms=300) as of:
+        async with asked(family) as of:
             for _ in range(5):
                 assert await of.answer(target) is None
             # a reset comes from there as well
             assert await of.answer(refused) is None
+        async with asked(family, timeout_ms=300) as of:
             await of.silence(silent)
             # neither side remembers any of them
             sockets = "ss -Htan state connected exclude established"
@@ -164,7 +165,7 @@ def query(family: Family, name: str, answer: str | None = None, port: int = 53) 
 @alone
 async def test_dns(family: Family) -> None:
     with line(), serving("dns"):
-        async with asked(family, timeout_ms=300) as of:
+        async with asked(family) as of:
             assert await of.answer(query(family, "www")) is None
             assert await of.answer(query(family, "upper")) is None
             assert await of.answer(query(family, "nxdomain")) is None
@@ -180,6 +181,7 @@ async def test_dns(family: Family) -> None:
             assert wrong == "sent a damaged answer"
             nobody = query(family, "www", port=54)
             assert await of.answer(nobody) == "there is no DNS server"
+        async with asked(family, timeout_ms=300) as of:
             await of.silence(query(family, "silent"))
             await of.silence(query(family, "forged"), 78)
 
@@ -208,7 +210,7 @@ def page(
 @alone
 async def test_http(family: Family) -> None:
     with line(), serving("http"):
-        async with asked(family, timeout_ms=300) as of:
+        async with asked(family) as of:
             for _ in range(5):
                 assert await of.answer(page(family, "/204", 204)) is None
             portal = await of.answer(page(family, "/portal", 204))
@@ -230,6 +232,7 @@ async def test_http(family: Family) -> None:
             assert wrong == "has status 200, but not the text 'y'"
             nobody = page(family, "/204", port=81)
             assert await of.answer(nobody) == "refuses the connection"
+        async with asked(family, timeout_ms=300) as of:
             await of.silence(page(family, "/silent"))
 
 
@@ -356,7 +359,7 @@ def program(text: str, mode: int = 0o755) -> Command:
 @alone
 async def test_programs() -> None:
     sh("ip link add wan1 type dummy || ip link add wan1 type veth peer name far1")
-    async with asked(6, timeout_ms=1000) as of:
+    async with asked(6) as of:
         assert await of.answer(program("true")) is None
         assert await of.answer(program("exit 3")) == "ended with status 3"
         said = "echo starting; printf 'credit: 0\\033[31m EUR\\n\\n'; exit 1"
@@ -373,8 +376,8 @@ async def test_programs() -> None:
         assert await of.answer(program("true", 0o644)) == "is not a program"
         missing = Command("command", "/run/nib/none")
         assert await of.answer(missing) == "cannot be run: No such file or directory"
-        slow = program("sleep 77 & sleep 78")
-        await of.silence(slow)
+    async with asked(6, timeout_ms=300) as of:
+        await of.silence(program("sleep 77 & sleep 78"))
         await eventually(lambda: "sleep 7" not in sh("ps -eo args"))
 
 

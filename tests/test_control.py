@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from alone import eventually
 from nib.monitor import control
 from nib.monitor.control import BACKLOG, CLIENTS, LINE_LIMIT, Control
 from nib.monitor.events import Answer
@@ -197,7 +198,7 @@ def test_a_flood_of_requests_is_not_read(tmp_path: Path) -> None:
 
 
 def test_who_asks_nothing_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "ASK_WITHIN_S", 0.1)
+    monkeypatch.setattr(control, "ASK_WITHIN_S", 1.0)
 
     async def talk(of: Control, path: Path) -> None:
         silent, watching = await Client.connect(path), await Client.connect(path)
@@ -218,7 +219,7 @@ def test_there_is_room_for_so_many(tmp_path: Path) -> None:
         late = await Client.connect(path)
         assert await late.ended() == f"there are {CLIENTS} connections already"
         clients.pop().close()
-        await asyncio.sleep(0.05)
+        await eventually(lambda: len(of._clients) < CLIENTS)
         again = await Client.connect(path)
         await again.watching(of)
         for client in (*clients, again):
@@ -245,7 +246,7 @@ def test_a_stuck_reader_delays_nobody(tmp_path: Path) -> None:
         for item in FLOOD:
             before = loop.time()
             of.tell(before, item)
-            assert loop.time() - before < 0.1
+            assert loop.time() - before < 1
             heard += len(await loop.sock_recv(prompt, 1 << 20))
         assert heard > 1000 * len(FLOOD)
         prompt.close()
@@ -266,8 +267,7 @@ def test_who_never_reads_again_keeps_no_place(
         stuck.pause()
         for item in FLOOD:
             of.tell(1.0, item)
-        await asyncio.sleep(0.3)
-        assert of._clients == set()
+        await eventually(lambda: of._clients == set())
         stuck.close()
 
     serving(tmp_path, talk)

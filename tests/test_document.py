@@ -139,7 +139,7 @@ def test_a_file_of_ten_megabytes_is_refused_at_once() -> None:
     start = time.monotonic()
     with pytest.raises(Rejected) as caught:
         parse("balance.yaml", b"- [a]\n" * 1_700_000)
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 2
     assert caught.value.report() == (
         "balance.yaml: the file has 9.7 MiB, more than 1 MiB\n    hint: is this the right file?\n"
     )

@@ -15,6 +15,7 @@ from nib.families import Family
 from nib.monitor.events import Event, Judged, Silenced, Tallied
 from nib.monitor.probe import Prober
 from nib.plan import Uplink
+from nib.probe import LEAST_PATIENCE_MS
 from nib.targets import Ping, Target
 
 ANSWERS, ANSWERS_TOO, SILENT = "192.0.2.1", "192.0.2.3", "192.0.2.99"
@@ -97,14 +98,20 @@ async def test_who_answers_is_up() -> None:
     with neighbour() as far:
         sh(LINE)
         far(FAR)
-        async with asking(ANSWERS, ANSWERS_TOO) as of:
-            await eventually(lambda: of.judged(ok=True))
-            await of.hears(True)
-    assert of.judged(ok=False) == 0
+        # a machine that is busy answers late, too
+        async with asking(ANSWERS, ANSWERS_TOO, timeout_ms=3000) as of:
+            await eventually(lambda: len([one for one in of.tallied() if not one.burst]) >= 5)
+    (up,) = [event for event in of.events if isinstance(event, Judged)]
+    assert up.ok
+    late = False
     for tallied in of.tallied():
-        ((_, rtt_ms),) = tallied.answers
         assert (tallied.uplink, tallied.family) == ("cable", 4)
-        assert rtt_ms and 0 < rtt_ms < TIMEOUT_MS
+        rtts_ms = [rtt_ms for _, rtt_ms in tallied.answers]
+        assert all(rtt_ms and 0 < rtt_ms < 3000 for rtt_ms in rtts_ms)
+        # all at once only at first, and for a doubt
+        assert len(rtts_ms) == (2 if tallied.burst else 1)
+        assert not tallied.burst or late or tallied.asked_s < up.at_s
+        late = late or max(filter(None, rtts_ms)) > LEAST_PATIENCE_MS
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -166,8 +173,8 @@ async def test_a_full_line_is_given_the_whole_timeout() -> None:
             )
             group.create_task(download.wait())
             assert download.stdout and await download.stdout.readline()
-            far("sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
             began_s = asyncio.get_running_loop().time()
+            far("sysctl -qw net.ipv4.icmp_echo_ignore_all=1")
             await eventually(lambda: of.judged(ok=False))
             took_s = asyncio.get_running_loop().time() - began_s
             download.kill()
@@ -193,7 +200,7 @@ async def test_broadcasts_on_the_wire_are_no_download() -> None:
             await eventually(lambda: of.judged(ok=False))
             took_s = asyncio.get_running_loop().time() - began_s
             noise.kill()
-    assert took_s < 1.5
+    assert took_s < 2.5
 
 
 SENDER = """
