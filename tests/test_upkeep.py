@@ -2,13 +2,28 @@
 
 from dataclasses import replace
 
+import pytest
+
 import samples
+import test_prefixes
 from nib.families import Family
-from nib.monitor.disputes import Dispute
-from nib.monitor.events import AddDefault, AddRule, Default, Device, Facts, NextHop, SetBalance
-from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, refused, repair
+from nib.monitor.disputes import PATIENCE, Dispute
+from nib.monitor.events import (
+    AddDefault,
+    AddNetwork,
+    AddRule,
+    Default,
+    Device,
+    Effect,
+    Facts,
+    NextHop,
+    RemoveRule,
+    SetBalance,
+)
+from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, recall, refused, repair
 from nib.plan import Rule
 from nib.state import EVENLY, everything
+from nib.status import FamilyStatus, Status, UplinkStatus
 from test_core import begun, settled
 
 DUAL = samples.plan(samples.DUAL)
@@ -60,6 +75,20 @@ def test_what_the_last_monitor_knew_is_of_its_device_and_address() -> None:
         # it counts at the first look, and never again
         away = learn(DUAL, facts(address="198.51.100.9"), known)
         assert learn(DUAL, facts(), away).gateways == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "gateway", "told"),
+    [("192.0.2.10", "192.0.2.1", True), ("192.0.2.10", None, False), (None, "192.0.2.1", False)],
+)
+def test_a_line_without_a_gateway_leaves_none(
+    address: str | None, gateway: str | None, told: bool
+) -> None:
+    """None is no point-to-point line: its next monitor would put a wrong default there."""
+    one = FamilyStatus(4, "up", 1.0, "", address, gateway, None, None, 1.0)
+    cable = UplinkStatus("cable", "wan1", 3, 1, (one,))
+    known = recall(Status(1, 1.0, (cable,), ()), {}).told
+    assert known == ({("cable", 4): ("192.0.2.1", "wan1", "192.0.2.10")} if told else {})
 
 
 def test_the_gateway_is_that_of_the_uplinks_own_table() -> None:
@@ -121,6 +150,29 @@ def test_what_the_kernel_refuses_is_no_dispute_but_others_are() -> None:
     one, other = AddDefault(VIA), SetBalance(4, ())
     disputed = {one: Dispute(3, 1.0), other: Dispute(3, 1.0)}
     assert refused(Memory(disputes=disputed), one).disputes == {other: Dispute(3, 1.0)}
+
+
+def test_whatever_is_removed_again_and_again_is_in_dispute() -> None:
+    """A kernel that shows nothing of what was put back looks like one that somebody clears."""
+    plan = test_prefixes.plan()
+    now = test_prefixes.carried("wan1", "wan2")
+    memory, due = learn(plan, now, Memory()), set[Effect]()
+    for at_s in range(PATIENCE + 1):  # of which the first may be its grace
+        memory, asked, _ = repair(plan, now, everything(plan), memory, float(at_s), easing=EVENLY)
+        due |= {*asked}
+    assert {effect for effect, one in memory.disputes.items() if one.contested} == due
+    assert {type(effect) for effect in due} == {AddRule, AddDefault, AddNetwork, SetBalance}
+    sources = {effect.rule.source for effect in due if isinstance(effect, AddRule)}
+    assert sources >= {None, "192.0.2.1", "2001:db8:1:100::6e:6962"}
+
+
+def test_an_uplink_without_an_address_keeps_its_last_rules_but_no_others() -> None:
+    of = settled()
+    cable = of.plan.uplink("cable")
+    of.act("2 wan1 loses address")
+    of.act(f"3 left rule {cable.address_priority}\n4 end")
+    removed = [effect.rule.source for _, effect in of.done if isinstance(effect, RemoveRule)]
+    assert removed == [None]
 
 
 def test_a_leased_address_leads_to_the_table_of_its_uplink() -> None:

@@ -100,3 +100,14 @@ def test_several_are_blamed_in_the_same_order_always() -> None:
         "3 say 8.8.8.8",
         "3 say 9.9.9.9",
     ]
+
+
+def test_who_is_left_out_of_account_need_not_answer() -> None:
+    """But a line is up only if somebody does, were it he."""
+    text = samples.uplinks(3).replace("wan0,", "wan0, probe: {targets: [9.9.9.9], quorum: 1},")
+    of = Play(samples.plan("probe: {quorum: 3, rise: 1}\n" + text))
+    of.act("1 u0 !\n1 u1 .\n1 u2 .")
+    for name in ("u1", "u2"):
+        of.later(Silenced(2.0, name, 4, (NINE,)))
+    assert "9.9.9.9 answers on no uplink" in of.act("10 end")
+    assert [of.world.watched[name, 4].quorum for name in ("u0", "u1", "u2")] == [1, 2, 2]
