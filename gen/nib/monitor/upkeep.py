@@ -263,8 +263,7 @@ def _from_addresses(plan: Plan, facts: Facts) -> tuple[Rule, ...]:
     last = tuple(
         entry.rule
         for entry in facts.rules
-        if entry.ours
-        and (entry.rule.family, entry.rule.priority) in bare
+        if (entry.rule.family, entry.rule.priority) in bare
         and entry.rule.source
         and (entry.rule.family, entry.rule.source) not in holders
     )
