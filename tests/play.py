@@ -14,7 +14,7 @@
     1.0 networkd                   puts its own routes and rules back
     1.0 order down cable for 60    also: up, auto; then force, persist
     1.0 reboot                     of the router: only what was persisted is kept
-    1.0 touched                    somebody changed nib's nft table
+    1.0 touched                    somebody changed nib's nft table; or `reloaded` it
     1.0 nft refuses                until it accepts; likewise netlink
     1.0 restart                    of the monitor
     1.0 end                        nothing; time passes until then
@@ -339,8 +339,8 @@ class Play:
                 return
             case ["networkd"]:
                 kernel.networkd()
-            case ["touched"]:
-                self.later(TableTouched(at_s))
+            case ["touched" | "reloaded" as how]:
+                self.later(TableTouched(at_s, reloaded=how == "reloaded"))
                 return
             case [whom, "refuses"]:
                 self.refusing.add(whom)

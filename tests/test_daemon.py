@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import samples
 from alone import alone, sh, wait_for
 from nib import stream
+from nib.monitor.disputes import PATIENCE
 from nib.plan import to_json
 from nib.status import STATUS_FILE, from_json
 from nib.stream import Change, Flip, Share, Snapshot
@@ -290,3 +292,17 @@ def test_an_nft_that_refuses_does_not_fill_the_journal(plan_file: Path) -> None:
     assert code == 0
     said = [line for line in journal.splitlines() if "table or its state file is not in" in line]
     assert said and len(set(said)) == len(said), journal
+
+
+@alone
+def test_reloads_of_the_table_are_no_removals(plan_file: Path) -> None:
+    table = plan_file.with_name("nib.nft")
+    with running(plan_file) as monitor:
+        for _ in range(PATIENCE + 1):
+            sh(f"nft -f {table}")
+            time.sleep(1.1)
+        assert from_json(Path(STATUS_FILE).read_text()).contested == ()
+        code, journal = monitor.end()
+    assert code == 0
+    assert "somebody changed nib's nft table: loading it again" in journal.splitlines()
+    assert "keeps removing" not in journal

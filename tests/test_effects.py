@@ -53,7 +53,7 @@ class Acting:
     effects: Effects
     touched = 0
 
-    def touch(self) -> None:
+    def touch(self, reloaded: bool) -> None:
         self.touched += 1
 
     async def __call__(self, *effects: Effect) -> None:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
+import samples
 from alone import alone, eventually, sh
 from nib.monitor.tables import TableWatch
+from nib.state import render_state
 
 
 def nft(text: str) -> None:
@@ -38,14 +40,16 @@ class Watched:
 
     def __init__(self) -> None:
         self.touched = 0
+        self.reloaded: list[bool] = []
         self._milestones = 0
         self.watch = TableWatch("nib", self._touch)
         self._milestone = TableWatch("milestone", self._pass)
 
-    def _touch(self) -> None:
+    def _touch(self, reloaded: bool) -> None:
         self.touched += 1
+        self.reloaded.append(reloaded)
 
-    def _pass(self) -> None:
+    def _pass(self, reloaded: bool) -> None:
         self._milestones += 1
 
     async def so_far(self) -> int:
@@ -110,6 +114,58 @@ async def test_other_tables_are_others(change: str) -> None:
         assert await both.so_far() == 0
 
 
+GONE = "delete table inet nib\n"
+RELOAD = "flush table inet nib\nflush map inet nib restore4\n" + NIB + FLIP
+
+
+@pytest.mark.parametrize(
+    ("change", "reloaded"),
+    [
+        (RELOAD, True),
+        (RELOAD + "add rule inet nib use_cable counter\n", True),
+        ("flush table inet nib\nflush map inet nib restore4\n" + FLIP, False),
+        ("flush map inet nib restore4", False),
+        ("add rule inet nib use_cable counter", False),
+        ("add element inet nib restore4 { 9 : goto use_cable }", False),
+        ("add chain inet nib mine", False),
+        ("delete table inet nib", False),
+        ("flush ruleset", False),
+        ("table ip other { chain mine { counter; }; }; " + "delete table inet nib", False),
+    ],
+)
+@alone
+async def test_a_reload_is_told_from_a_removal(change: str, reloaded: bool) -> None:
+    with watched() as both:
+        nft(FLIP)
+        await both.so_far()
+        nft(change + "\n")
+        assert await both.so_far() == 1
+        assert both.reloaded[-1] == reloaded
+
+
+@alone
+async def test_nibs_own_table_is_loaded_again() -> None:
+    """Whoever does it, and with a state that was flipped meanwhile; several at once as well."""
+    text, plan = str(samples.files()["nib/nib.nft"]), samples.plan()
+    flip = render_state(plan, {4: frozenset({"dsl"})})
+    with watched() as both:
+        nft(GONE + text)
+        nft(flip)
+        await both.so_far()
+        for again in ((text,), (text + flip,), (text, text, text)):
+            for one in again:
+                nft(one)
+            assert await both.so_far() >= 1
+            assert both.reloaded.pop()
+        for again in ((text, GONE), (GONE, text), (GONE + text, GONE)):
+            for one in again:
+                nft(one)
+            assert await both.so_far() >= 1
+            assert not both.reloaded.pop()
+            nft(text)
+            await both.so_far()
+
+
 @alone
 async def test_looking_changes_nothing() -> None:
     with watched() as both:
@@ -138,6 +194,12 @@ async def test_a_foreign_change_beside_an_own_one_is_noticed() -> None:
         with both.watch.own():
             await asyncio.gather(nft_beside(FLIP), nft_beside("flush ruleset\n" + NIB))
         assert await both.so_far() == 1
+        with both.watch.own():
+            await nft_beside(RELOAD)
+            await nft_beside("delete table inet nib\n")
+        assert await both.so_far() == 1
+        # whose the reload was is not known
+        assert both.reloaded == [False] * 3
 
 
 @alone
@@ -161,6 +223,7 @@ async def test_more_than_the_kernel_keeps_for_us() -> None:
             elements = ", ".join(map(str, range(start, start + 10_000)))
             nft(f"add element inet other s {{ {elements} }}\n")
         await eventually(lambda: both.touched)
+        assert not any(both.reloaded)
         await both.so_far()
         nft("delete table inet nib\n")
         assert await both.so_far() == 1

@@ -124,8 +124,8 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
         case Inquired(_, name, family, found):
             world, heard_of = ladder.learn(world, (name, family), found)
             said = [*said, *heard_of]
-        case TableTouched():
-            world = replace(world, table_gone=True)
+        case TableTouched(_, reloaded):
+            world = replace(world, stale=True, table_gone=world.table_gone or not reloaded)
         case Clock(_, minute):
             world = replace(world, hours=counting(world.plan, minute))
         case Ordered():
@@ -133,10 +133,10 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
             said = [*said, *heard]
         case Failed(_, LoadState()):
             # Most likely the table itself is missing: the next try loads all of it.
-            world = replace(world, table_gone=True, retry_at=at_s + RETRY_S)
+            world = replace(world, stale=True, table_gone=True, retry_at=at_s + RETRY_S)
         case Failed(_, LoadTable()):
             # it was never there, so nobody removed it
-            world = replace(world, table_gone=True, loads=disputes.NONE, retry_at=at_s + RETRY_S)
+            world = replace(world, stale=True, loads=disputes.NONE, retry_at=at_s + RETRY_S)
         case Failed(_, effect):
             world = replace(world, upkeep=upkeep.refused(world.upkeep, effect))
         case Judged() | Tallied() | Woke() | Poked():
@@ -326,13 +326,14 @@ def _flip(world: World, at_s: float, waits: list[float]) -> tuple[World, list[Ef
     text = partial(render_state, world.plan, *state, recalled=recalled, drained=down)
     # Whoever changes the table all the time is answered, but not at any speed; a flip must be.
     pause_s = world.loads.pause_s if wanted == world.sent else 0.0
-    load_s = max(world.retry_at, world.loads.last_s + max(pause_s, RETRY_S))
-    if world.table_gone and at_s < load_s:
+    load_s = max(world.retry_at, world.loads.last_s + pause_s)
+    if world.stale and at_s < load_s:
         waits.append(load_s)
-    elif world.table_gone:
+    elif world.stale:
         effects.append(LoadTable(text()))
-        loads = world.loads.again(at_s)
-        world = replace(world, sent=wanted, table_gone=False, loads=loads)
+        loads = world.loads.again(at_s) if world.table_gone else world.loads
+        world = replace(world, sent=wanted, stale=False, table_gone=False)
+        world = replace(world, loads=loads, retry_at=at_s + RETRY_S)
     elif wanted != world.sent:
         effects.append(LoadState(text()))
         world = replace(world, sent=wanted)

@@ -250,8 +250,8 @@ class Daemon:
     def _ordered(self, asker: int, command: Command) -> None:
         self._events.put_nowait(Ordered(asyncio.get_running_loop().time(), asker, command))
 
-    def _touched(self) -> None:
-        self._events.put_nowait(TableTouched(asyncio.get_running_loop().time()))
+    def _touched(self, reloaded: bool) -> None:
+        self._events.put_nowait(TableTouched(asyncio.get_running_loop().time(), reloaded))
 
     async def _look(self) -> Facts:
         async with self._turn:

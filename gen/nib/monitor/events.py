@@ -146,9 +146,10 @@ class Silenced:
 
 @dataclass(frozen=True, slots=True)
 class TableTouched:
-    """Somebody else changed nib's nft table."""
+    """Somebody else changed nib's nft table; or `reloaded` it, so that nothing of it is missing."""
 
     at_s: float
+    reloaded: bool
 
 
 @dataclass(frozen=True, slots=True)

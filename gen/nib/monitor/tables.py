@@ -1,7 +1,8 @@
 """Other people's changes to nib's nft table, over nfnetlink's notifications.
 
 Numbers from linux/netfilter/nfnetlink.h and nf_tables.h.  Every transaction ends with a message
-that a new generation of the ruleset is in force; what was changed comes before it.
+that a new generation of the ruleset is in force; what was changed comes before it.  Whoever loads
+the table again deletes rules and elements, and makes no fewer.
 """
 
 import asyncio
@@ -9,12 +10,15 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
 NFNLGRP_NFTABLES = 7
 NFNL_SUBSYS_NFTABLES = 10
+NFT_MSG_NEWRULE, NFT_MSG_DELRULE = 6, 8
+NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 12, 14
 NFT_MSG_NEWGEN = 15
 NFPROTO_INET = 1
 SO_RCVBUFFORCE = 33
@@ -29,10 +33,22 @@ NFTA_TABLE = 1
 RECEIVE_BUFFER = 16 << 20
 
 
-def touches(packet: bytes, table: str) -> tuple[bool, int]:
-    """Does one datagram change inet `table`, and how many transactions end in it?"""
+class Touch(NamedTuple):
+    """What one datagram says of a table, and how many transactions end in it.
+
+    `made` and `deleted` are of rules and elements; whoever `touched` it may have changed others.
+    """
+
+    touched: bool
+    generations: int
+    made: int
+    deleted: int
+
+
+def touches(packet: bytes, table: str) -> Touch:
+    """Does one datagram change inet `table`?"""
     touched = False
-    generations = 0
+    generations = made = deleted = 0
     offset = 0
     while offset + HEADER.size <= len(packet):
         length, kind, *_ = HEADER.unpack_from(packet, offset)
@@ -43,9 +59,12 @@ def touches(packet: bytes, table: str) -> tuple[bool, int]:
                 generations += 1
             elif packet[offset + HEADER.size] == NFPROTO_INET:
                 attributes = packet[offset + HEADER.size + NFGENMSG : offset + length]
-                touched |= _first_string(attributes) == table
+                if _first_string(attributes) == table:
+                    touched = True
+                    made += kind & 0xFF in (NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM)
+                    deleted += kind & 0xFF in (NFT_MSG_DELRULE, NFT_MSG_DELSETELEM)
         offset += (length + 3) & ~3
-    return touched, generations
+    return Touch(touched, generations, made, deleted)
 
 
 def _first_string(attributes: bytes) -> str | None:
@@ -58,17 +77,20 @@ def _first_string(attributes: bytes) -> str | None:
 
 
 class TableWatch:
-    """Calls `touched` when somebody but us has changed `table`.
+    """Calls `touched` when somebody but us has changed `table`; and was it only loaded again?
 
-    Who we are is told by counting: a transaction of our own is made within `own()`.
+    Who we are is told by counting: a transaction of our own is made within `own()`.  What somebody
+    else does meanwhile is no reload: whose message is whose nobody says.
     """
 
-    def __init__(self, table: str, touched: Callable[[], None]) -> None:
+    def __init__(self, table: str, touched: Callable[[bool], None]) -> None:
         self._table = table
         self._touched = touched
         self._dirty = False
+        self._made = self._deleted = 0
         self._busy = False
         self._foreign = 0
+        self._reloaded = True
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
         )
@@ -97,6 +119,7 @@ class TableWatch:
             self._foreign -= 1
         finally:
             self._busy = False
+            self._reloaded = False
             self._judge()
 
     def _readable(self) -> None:
@@ -108,8 +131,9 @@ class TableWatch:
         """What is left over after our own was somebody else's."""
         self._read()
         if self._foreign > 0:
-            self._touched()
+            self._touched(self._reloaded)
         self._foreign = 0
+        self._reloaded = True
 
     def _read(self) -> None:
         while True:
@@ -120,9 +144,13 @@ class TableWatch:
             except OSError:
                 # the buffer overflowed: assume the worst
                 self._foreign += 1
+                self._reloaded = False
                 return
-            touched, generations = touches(packet, self._table)
-            self._dirty |= touched
-            if generations and self._dirty:
+            seen = touches(packet, self._table)
+            self._dirty |= seen.touched
+            self._made += seen.made
+            self._deleted += seen.deleted
+            if seen.generations and self._dirty:
                 self._foreign += 1
-                self._dirty = False
+                self._reloaded &= 0 < self._deleted <= self._made
+                self._dirty, self._made, self._deleted = False, 0, 0

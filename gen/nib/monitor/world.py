@@ -32,14 +32,14 @@ class World:
     well but down by order.  `left` says where flows are that have better uplinks again, and since
     when.  That, `hours` and `easing` (who takes less for now) is what should be loaded, `sent` what
     nft was last told, with the delegated networks and the uplinks that are down by order, and
-    `announced` what the lans were.  `loads`: how often the
-    whole table was loaded of late.  `obstacles` are what stands in the way of uplinks,
-    `complaints` when the journal heard one, `watched` how the probers were told to ask.
-    `refusals` are those of the last verdict.  `silent`: the targets that do not answer on an
-    uplink where others do; `discounted`: those that answer on none.  `inquired`: when a line that
-    is down was looked at last, `found`: what that said.  `drills`: until when an uplink is cut off
-    on purpose.  `due_at` is when there is something to do by itself, `wake_at` the same with what
-    is to be published.
+    `announced` what the lans were.  `stale`: the whole table is to be loaded, and `table_gone`:
+    for something of it is missing; `loads`: how often that was of late.  `obstacles` are what
+    stands in the way of uplinks, `complaints` when the journal heard one, `watched` how the
+    probers were told to ask.  `refusals` are those of the last verdict.  `silent`: the targets that
+    do not answer on an uplink where others do; `discounted`: those that answer on none.
+    `inquired`: when a line that is down was looked at last, `found`: what that said.  `drills`:
+    until when an uplink is cut off on purpose.  `due_at` is when there is something to do by
+    itself, `wake_at` the same with what is to be published.
     """
 
     plan: Plan
@@ -51,6 +51,7 @@ class World:
     easing: Easing = field(default_factory=dict)
     left: Mapping[Place, float] = field(default_factory=dict)
     sent: tuple[Live, frozenset[str], Prefixes, Easing, Recalled, frozenset[str]] | None = None
+    stale: bool = False
     table_gone: bool = False
     loads: Dispute = disputes.NONE
     retry_at: float = 0.0
