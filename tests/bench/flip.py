@@ -93,7 +93,7 @@ async def _measure(of: Plan, rounds: int) -> Times:
     some = {family: names - {"u1"} for family, names in everything(of).items()}
     states = [render_state(of, some), render_state(of, everything(of))]
     times: Times = {"effective": [], "over": [], "bare": []}
-    with contextlib.closing(TableWatch("nib", lambda: None)) as tables, _ear() as ear:
+    with contextlib.closing(TableWatch("nib", lambda reloaded: None)) as tables, _ear() as ear:
         effects = Effects(of, Path("/nowhere"), tables, None)
         for number in range(rounds):
             await asyncio.sleep(BETWEEN_S)
