@@ -339,6 +339,7 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
         "nib-notify": "/store/3-nib/bin/nib-notify",
         "nib-history": "/store/3-nib/bin/nib-history",
         "nib-metrics": "/store/3-nib/bin/nib-metrics",
+        "nib-mail": "/store/3-nib/bin/nib-mail",
         "sendmail": "/store/6-mail/bin/sendmail",
         "setpriv": "/store/7-util-linux/bin/setpriv",
         "systemd-sysusers": "/store/4-systemd/bin/systemd-sysusers",

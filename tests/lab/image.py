@@ -221,7 +221,8 @@ def _install(root: Path, target: Path) -> None:
         isolated(["sh", "-euc", INSTALL, "install", str(root), str(target), wheels])
     programs = target / "usr/local/bin"
     programs.mkdir(parents=True)
-    for program in ("nib", "nib-gen", "nib-monitor", "nib-notify", "nib-history", "nib-metrics"):
+    scripts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"]
+    for program in scripts:
         (programs / program).symlink_to(f"/opt/nib/bin/{program}")
 
 

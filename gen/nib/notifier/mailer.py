@@ -1,0 +1,134 @@
+"""nib-mail: hands the mail on its standard input to the mail program of this host.
+
+By its sendmail, which takes the place of this program, whatever mail program it belongs to.  Only
+one that is setuid root (exim) is not run: it needs rights of root's, which the unit does not have.
+The daemon to such a one is given the mail by SMTP, on this host.
+"""
+
+import argparse
+import os
+import smtplib
+import stat
+import time
+from email import message_from_bytes
+from email.policy import compat32
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+
+from nib import __version__, host
+from nib.host import Refused, reason
+from nib.notices import MAIL_USER
+
+PROGRAM = "nib-mail"
+DAEMON = ("localhost", 25)
+MAILNAME = Path("/etc/mailname")
+
+PATIENCE_S = 20.0
+"""How long the daemon may take for an answer: it may ask a DNS that is not reached."""
+
+WAIT_S = 30.0
+"""How long a daemon that does not listen is waited for: it may just start, or start anew."""
+
+AGAIN_S = 1.0
+
+_AS_IT_IS = compat32.clone(linesep="\r\n", max_line_length=None, mangle_from_=False)
+
+
+def main() -> int:
+    """Parse arguments, hand over one mail; 3 if it could not be.  Or end as sendmail does."""
+    return host.guard(PROGRAM, _run)
+
+
+def _run() -> int:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Send the mail on standard input, by this host's mail program."
+    )
+    parser.add_argument("sendmail", help="its sendmail")
+    parser.add_argument("to", help="an address, or a user of this host")
+    parser.add_argument("--version", action="version", version=f"nib {__version__}")
+    given = parser.parse_args()
+    if needs_root(given.sendmail):
+        try:
+            submit(host.read(host.STDIN, -1), given.to)
+        except Refused as problem:
+            raise Refused(
+                f"no mail was sent: {problem}; {given.sendmail} is setuid root, so its daemon has "
+                "to take mail from this host by SMTP"
+            ) from None
+        return host.FINE
+    try:
+        os.execv(given.sendmail, (given.sendmail, "-i", given.to))
+    except OSError as problem:
+        raise Refused(f"no mail was sent: {given.sendmail}: {reason(problem)}") from None
+
+
+def needs_root(sendmail: str) -> bool:
+    """Whether it gets all rights of root when it is run, or would.  Raises Refused."""
+    try:
+        found = Path(sendmail).stat()
+    except OSError as problem:
+        raise Refused(
+            f"no mail was sent: {sendmail}: {reason(problem)}; is a mail program installed?"
+        ) from None
+    return bool(found.st_mode & stat.S_ISUID) and found.st_uid == 0
+
+
+def submit(text: bytes, to: str, daemon: tuple[str, int] = DAEMON) -> None:
+    """Give a mail to the daemon by SMTP.  Raises Refused."""
+    where = f"{daemon[0]}:{daemon[1]}"
+    try:
+        with _connected(daemon) as server:
+            server.ehlo_or_helo_if_needed()
+            domain = _domain(server)
+            sender = f"{MAIL_USER}@{domain}"
+            server.sendmail(
+                sender, to if "@" in to else f"{to}@{domain}", _complete(text, sender, domain)
+            )
+    except smtplib.SMTPRecipientsRefused as problem:
+        ((address, (code, said)),) = problem.recipients.items()
+        raise Refused(f"{where} does not take it for {address}: {_answer(code, said)}") from None
+    except smtplib.SMTPResponseException as problem:
+        answer = _answer(problem.smtp_code, problem.smtp_error)
+        raise Refused(f"{where} does not take it: {answer}") from None
+    except OSError as problem:
+        raise Refused(f"{where}: {reason(problem)}") from None
+
+
+def _connected(daemon: tuple[str, int]) -> smtplib.SMTP:
+    until_s = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return smtplib.SMTP(*daemon, local_hostname="localhost", timeout=PATIENCE_S)
+        except ConnectionRefusedError:
+            if time.monotonic() > until_s:
+                raise
+        time.sleep(AGAIN_S)
+
+
+def _domain(server: smtplib.SMTP) -> str:
+    """What completes an address: Debian's name for that, or else what the daemon calls itself.
+
+    An exim that is run as sendmail does the same.
+    """
+    try:
+        return MAILNAME.read_text().split()[0]
+    except (OSError, ValueError, IndexError):
+        return (server.ehlo_resp or server.helo_resp or b"localhost").split()[0].decode()
+
+
+def _complete(text: bytes, sender: str, domain: str) -> bytes:
+    """With what a sendmail would have added."""
+    mail = message_from_bytes(text, policy=_AS_IT_IS)
+    for name, value in (
+        ("From", sender),
+        ("Date", formatdate(localtime=True)),
+        ("Message-ID", make_msgid(domain=domain)),
+    ):
+        if name not in mail:
+            mail[name] = value
+    return mail.as_bytes()
+
+
+def _answer(code: int, said: bytes | str) -> str:
+    words = said.decode(errors="replace") if isinstance(said, bytes) else said
+    return f"{code} {' '.join(words.split())}"
