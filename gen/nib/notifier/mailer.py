@@ -11,6 +11,7 @@ import smtplib
 import stat
 import time
 from email import message_from_bytes
+from email.message import Message
 from email.policy import compat32
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -78,12 +79,17 @@ def submit(text: bytes, to: str, daemon: tuple[str, int] = DAEMON) -> None:
     where = f"{daemon[0]}:{daemon[1]}"
     try:
         with _connected(daemon) as server:
-            server.ehlo_or_helo_if_needed()
-            domain = _domain(server)
+            code, greeting = server.ehlo()
+            if code != 250:
+                raise smtplib.SMTPHeloError(code, greeting)
+            domain = _domain(greeting)
             sender = f"{MAIL_USER}@{domain}"
-            server.sendmail(
-                sender, to if "@" in to else f"{to}@{domain}", _complete(text, sender, domain)
-            )
+            whole = to if "@" in to else f"{to}@{domain}"
+            mail = _completed(text, sender, domain)
+            if mail["To"] == to:
+                # exim refuses what is not whole here, too
+                mail.replace_header("To", whole)
+            server.sendmail(sender, whole, mail.as_bytes())
     except smtplib.SMTPRecipientsRefused as problem:
         ((address, (code, said)),) = problem.recipients.items()
         raise Refused(f"{where} does not take it for {address}: {_answer(code, said)}") from None
@@ -105,19 +111,19 @@ def _connected(daemon: tuple[str, int]) -> smtplib.SMTP:
         time.sleep(AGAIN_S)
 
 
-def _domain(server: smtplib.SMTP) -> str:
+def _domain(greeting: bytes) -> str:
     """What completes an address: Debian's name for that, or else what the daemon calls itself.
 
     An exim that is run as sendmail does the same.
     """
     try:
-        return MAILNAME.read_text().split()[0]
+        return MAILNAME.read_text("ascii").split()[0]
     except (OSError, ValueError, IndexError):
-        return (server.ehlo_resp or server.helo_resp or b"localhost").split()[0].decode()
+        return (greeting.decode("ascii", "ignore").split() or [DAEMON[0]])[0]
 
 
-def _complete(text: bytes, sender: str, domain: str) -> bytes:
-    """With what a sendmail would have added."""
+def _completed(text: bytes, sender: str, domain: str) -> Message:
+    """With the headers that a sendmail would have added."""
     mail = message_from_bytes(text, policy=_AS_IT_IS)
     for name, value in (
         ("From", sender),
@@ -126,7 +132,7 @@ def _complete(text: bytes, sender: str, domain: str) -> bytes:
     ):
         if name not in mail:
             mail[name] = value
-    return mail.as_bytes()
+    return mail
 
 
 def _answer(code: int, said: bytes | str) -> str:
