@@ -28,9 +28,15 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def __init__(self, port: int, answers: Mapping[str, str]) -> None:
-        super().__init__(("127.0.0.1", port), Conversation)
+        super().__init__(("127.0.0.1", port), Conversation, bind_and_activate=False)
+        self.server_bind()
         self.answers = {**USUAL, **answers}
         self.taken: list[Taken] = []
+
+    def serve(self) -> None:
+        """Listen, until it is shut down."""
+        self.server_activate()
+        self.serve_forever(0.05)
 
 
 class Conversation(socketserver.StreamRequestHandler):
@@ -66,10 +72,10 @@ class Conversation(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def listening(answers: Mapping[str, str]) -> Iterator[Server]:
-    """One beside the test, on a port of its own."""
+def listening(answers: Mapping[str, str], after_s: float = 0.0) -> Iterator[Server]:
+    """One beside the test, on a port of its own; at first it does not listen."""
     with Server(0, answers) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Timer(after_s, server.serve).start()
         try:
             yield server
         finally:
@@ -77,4 +83,4 @@ def listening(answers: Mapping[str, str]) -> Iterator[Server]:
 
 
 if __name__ == "__main__":
-    Server(int(sys.argv[1]), {}).serve_forever()
+    Server(int(sys.argv[1]), {}).serve()

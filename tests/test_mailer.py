@@ -1,5 +1,6 @@
 """nib-mail: whom it hands a mail to, and what it says if that cannot be done."""
 
+import io
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import smtp
 from nib.host import Refused
@@ -21,7 +24,7 @@ MAIL = b"To: anna\nSubject: router: cable is down\n\nit is down\n.\nFrom here on
 
 @pytest.fixture(autouse=True)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mailer, "WAIT_S", 0.2)
+    monkeypatch.setattr(mailer, "WAIT_S", 5.0)
     monkeypatch.setattr(mailer, "AGAIN_S", 0.1)
     monkeypatch.setattr(mailer, "MAILNAME", tmp_path / "mailname")
 
@@ -94,10 +97,33 @@ def test_it_is_completed_and_else_as_it_was() -> None:
     assert body == MAIL.partition(b"\n\n")[2].replace(b"\n", b"\r\n")
 
 
-def test_what_is_there_already_stays() -> None:
-    given = b"from: me@example.net\nMESSAGE-ID: <1@x>\nDate: Thu, 1 Jan 2026 00:00:00 +0000\n\nhi\n"
-    with smtp.listening({}) as server:
-        assert submit(server, text=given).mail == given.replace(b"\n", b"\r\n")
+ADDED = {"From": "a@b", "Date": "now"}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sent"),
+    [
+        (b"from: me\nDATE : x\n\nhi\n", b"from: me\nDATE : x\n\nhi\n"),
+        (b"Subject: s\n date: x\n\nTo: anna\n", b"Subject: s\n date: x\n+\n\nTo: anna\n"),
+        (b"TO:\tanna \r\nDate: x\r\n\r\n\r\nhi", b"TO: anna@b\nDate: x\nFrom: a@b\n\n\nhi"),
+        (b"To: anna, otto\n", b"To: anna, otto\n+\n\n"),
+        (b"no header\nDate: x\n\n.\n", b"+\n\nno header\nDate: x\n\n.\n"),
+        (b"\nDate: x\n", b"+\n\nDate: x\n"),
+        (b"To: \xff\0\n\n\xff\0\n", b"To: \xff\0\n+\n\n\xff\0\n"),
+        (b"", b"+\n\n"),
+    ],
+)
+def test_what_is_there_stays(text: bytes, is_sent: bytes) -> None:
+    is_sent = is_sent.replace(b"+", b"From: a@b\nDate: now").replace(b"\n", b"\r\n")
+    assert mailer.completed(text, "anna", "anna@b", ADDED) == is_sent
+
+
+@given(st.lists(st.sampled_from([b"To: anna", b"Date:", b"\n", b"\r", b" ", b":", b"\xff", b"x"])))
+def test_any_mail_can_be_sent(parts: list[bytes]) -> None:
+    sent = mailer.completed(b"".join(parts), "anna", "anna@b", ADDED)
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n", sent)
+    head, blank, _ = sent.partition(b"\r\n\r\n")
+    assert blank and len(re.findall(rb"(?im)^date[ \t]*:", head)) >= 1
 
 
 @pytest.mark.parametrize("mailname", ["example.net\n", "", "münchen.example\n", None])
@@ -128,8 +154,22 @@ def test_a_refusal(command: str, answer: str, said: str) -> None:
     assert server.taken == []
 
 
-def test_nobody_listens() -> None:
+def test_a_daemon_that_only_starts() -> None:
+    with smtp.listening({}, after_s=0.5) as server:
+        assert submit(server).envelope
+
+
+def test_what_the_journal_hears(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with smtp.listening({}) as server:
         port = server.server_address[1]
-    with pytest.raises(Refused, match=f"^localhost:{port}: connection refused$"):
-        mailer.submit(MAIL, "anna", ("localhost", port))
+    monkeypatch.setattr(mailer, "WAIT_S", 0.2)
+    monkeypatch.setattr(mailer, "DAEMON", ("localhost", port))
+    monkeypatch.setattr(sys, "argv", ["nib-mail", str(SETUID_ROOT), "anna"])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MAIL)))
+    assert mailer.main() == 3
+    assert capfd.readouterr().err == (
+        f"nib-mail: no mail was sent: localhost:{port}: connection refused; {SETUID_ROOT} is "
+        "setuid root, so its daemon has to take mail from this host by SMTP\n"
+    )

@@ -7,12 +7,11 @@ The daemon to such a one is given the mail by SMTP, on this host.
 
 import argparse
 import os
+import re
 import smtplib
 import stat
 import time
-from email import message_from_bytes
-from email.message import Message
-from email.policy import compat32
+from collections.abc import Mapping
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 
@@ -32,7 +31,9 @@ WAIT_S = 30.0
 
 AGAIN_S = 1.0
 
-_AS_IT_IS = compat32.clone(linesep="\r\n", max_line_length=None, mangle_from_=False)
+_HEADERS = re.compile(
+    rb"(?P<head>(?:[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*)*+)(?:\n(?P<body>.*))?\Z", re.DOTALL
+)
 
 
 def main() -> int:
@@ -50,7 +51,7 @@ def _run() -> int:
     given = parser.parse_args()
     if needs_root(given.sendmail):
         try:
-            submit(host.read(host.STDIN, -1), given.to)
+            submit(host.read(host.STDIN, -1), given.to, DAEMON)
         except Refused as problem:
             raise Refused(
                 f"no mail was sent: {problem}; {given.sendmail} is setuid root, so its daemon has "
@@ -74,7 +75,7 @@ def needs_root(sendmail: str) -> bool:
     return bool(found.st_mode & stat.S_ISUID) and found.st_uid == 0
 
 
-def submit(text: bytes, to: str, daemon: tuple[str, int] = DAEMON) -> None:
+def submit(text: bytes, to: str, daemon: tuple[str, int]) -> None:
     """Give a mail to the daemon by SMTP.  Raises Refused."""
     where = f"{daemon[0]}:{daemon[1]}"
     try:
@@ -85,11 +86,12 @@ def submit(text: bytes, to: str, daemon: tuple[str, int] = DAEMON) -> None:
             domain = _domain(greeting)
             sender = f"{MAIL_USER}@{domain}"
             whole = to if "@" in to else f"{to}@{domain}"
-            mail = _completed(text, sender, domain)
-            if mail["To"] == to:
-                # exim refuses what is not whole here, too
-                mail.replace_header("To", whole)
-            server.sendmail(sender, whole, mail.as_bytes())
+            added = {
+                "From": sender,
+                "Date": formatdate(localtime=True),
+                "Message-ID": make_msgid(domain=domain),
+            }
+            server.sendmail(sender, whole, completed(text, to, whole, added))
     except smtplib.SMTPRecipientsRefused as problem:
         ((address, (code, said)),) = problem.recipients.items()
         raise Refused(f"{where} does not take it for {address}: {_answer(code, said)}") from None
@@ -122,17 +124,22 @@ def _domain(greeting: bytes) -> str:
         return (greeting.decode("ascii", "ignore").split() or [DAEMON[0]])[0]
 
 
-def _completed(text: bytes, sender: str, domain: str) -> Message:
-    """With the headers that a sendmail would have added."""
-    mail = message_from_bytes(text, policy=_AS_IT_IS)
-    for name, value in (
-        ("From", sender),
-        ("Date", formatdate(localtime=True)),
-        ("Message-ID", make_msgid(domain=domain)),
-    ):
-        if name not in mail:
-            mail[name] = value
-    return mail
+def completed(text: bytes, to: str, whole: str, added: Mapping[str, str]) -> bytes:
+    """A mail as SMTP wants it, with the headers that a sendmail would have added.
+
+    A header `To` that is `to` becomes `whole`: exim refuses a user's name alone there, too.  What
+    does not begin with headers is all body, and what is there stays as it is.
+    """
+    lines = re.sub(rb"\r\n?", b"\n", text)
+    found = _HEADERS.match(lines)
+    head, body = (found["head"], found["body"] or b"") if found else (b"", lines)
+    alone = rb"(?im)^(to[ \t]*:)[ \t]*" + re.escape(to.encode()) + rb"[ \t]*$"
+    head = re.sub(alone, lambda it: b"%b %b" % (it[1], whole.encode()), head)
+    there = {one.lower() for one in re.findall(rb"(?m)^[^ \t:]+", head)}
+    for key, value in added.items():
+        if key.lower().encode() not in there:
+            head += f"{key}: {value}\n".encode()
+    return (head + b"\n" + body).replace(b"\n", b"\r\n")
 
 
 def _answer(code: int, said: bytes | str) -> str:
