@@ -173,6 +173,7 @@ let
           --program nib-notify=${getExe' cfg.package "nib-notify"} \
           --program nib-history=${getExe' cfg.package "nib-history"} \
           --program nib-metrics=${getExe' cfg.package "nib-metrics"} \
+          --program nib-mail=${getExe' cfg.package "nib-mail"} \
           --program sendmail=/run/wrappers/bin/sendmail \
           --program setpriv=${getExe' pkgs.util-linux "setpriv"} \
           --program systemd-networkd-wait-online=${config.systemd.package}/lib/systemd/systemd-networkd-wait-online

@@ -14,6 +14,7 @@ import private
 import samples
 from nib import plan as plans
 from nib.paths import DEBIAN
+from nib.render import render
 
 HOME = samples.EXAMPLES / "home.yaml"
 GEN = "from nib.cli import main"
@@ -330,7 +331,8 @@ def test_the_manifest_is_what_is_written(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == found
 
 
-def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_programs_and_files_elsewhere(tmp_path: Path, systemd: int) -> None:
     """Nothing is left of the paths of Debian, and nothing else changes."""
     store = {
         "nft": "/store/1-nftables/bin/nft",
@@ -339,17 +341,19 @@ def test_programs_and_files_elsewhere(tmp_path: Path) -> None:
         "nib-notify": "/store/3-nib/bin/nib-notify",
         "nib-history": "/store/3-nib/bin/nib-history",
         "nib-metrics": "/store/3-nib/bin/nib-metrics",
+        "nib-mail": "/store/3-nib/bin/nib-mail",
         "sendmail": "/store/6-mail/bin/sendmail",
-        "setpriv": "/store/7-util-linux/bin/setpriv",
+        **({"setpriv": "/store/7-util-linux/bin/setpriv"} if systemd < 257 else {}),
         "systemd-sysusers": "/store/4-systemd/bin/systemd-sysusers",
         "systemd-networkd-wait-online": "/store/4-systemd/lib/systemd-networkd-wait-online",
     }
     given = [word for name, path in store.items() for word in ("--program", f"{name}={path}")]
     text = HOME.read_text() + "notify: {mail: root}\nmetrics: {}\n"
     (tmp_path / "balance.yaml").write_text(text)
-    done = call(tmp_path / "balance.yaml", "--out", tmp_path, "--etc", "/store/5-etc", *given)
+    where = ("--out", tmp_path, "--etc", "/store/5-etc", "--systemd", systemd)
+    done = call(tmp_path / "balance.yaml", *where, *given)
     assert done.returncode == 0
-    ours = samples.files(text)
+    ours = render(samples.plan(text), systemd)
     commands, named = [], set()
     for path, kept in ours.items():
         if not isinstance(kept, str):

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = ("nib", "nib-gen", "nib-monitor", "nib-notify", "nib-history", "nib-metrics")
+PROGRAMS = (
+    "nib",
+    "nib-gen",
+    "nib-monitor",
+    "nib-notify",
+    "nib-history",
+    "nib-metrics",
+    "nib-mail",
+)
 
 
 def run(*arguments: object, cwd: Path) -> str:

@@ -3,9 +3,11 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
+import smtp
 from lab.errors import eventually
 from lab.image import FURTHER
 from nib_lab import FAST, HOME, NibLab, Routers
@@ -117,16 +119,39 @@ def test_a_hanging_hook_delays_nothing(routers: Routers) -> None:
 
 @pytest.mark.parametrize("program", ["exim", "postfix"])
 def test_a_real_mail_program_delivers(routers: Routers, suite: str, program: str) -> None:
-    """One is setuid to reach its queue and delivers itself; one is setgid, and has a daemon."""
+    """One is given the mail by SMTP, for its sendmail is setuid root; that of the other is run."""
     config = HOME + FAST + "notify: {mail: anna}\n"
     lab = routers(config, packages=FURTHER[program][suite])
     lab.router.run("useradd -m anna")
     lab.start()
     lab.isps[0].fail()
-    eventually(lambda: "Subject: router: cable is down" in lab.router.read("/var/mail/anna"), 30)
+    eventually(lambda: "Subject: router: cable is down" in lab.router.read("/var/mail/anna"), 90)
     mail = lab.router.read("/var/mail/anna")
-    assert re.search(r"^From: .*nib-mail@", mail, re.MULTILINE)
+    for name in ("From: .*nib-mail@", "Date: ", "Message-ID: "):
+        assert re.search(f"^{name}", mail, re.MULTILINE | re.IGNORECASE), mail
     assert "cable is down in IPv4 since " in mail
+    assert ("with esmtp (Exim" in mail) == (program == "exim")
+    assert lab.router.run("cat /var/log/exim4/paniclog 2>/dev/null || true") == ""
+
+
+RELAYS = {
+    "dma": ("/etc/dma/dma.conf", "SMARTHOST 127.0.0.1\nPORT 2525\n"),
+    "msmtp": ("/etc/msmtprc", "account default\nhost 127.0.0.1\nport 2525\nfrom a@example.org\n"),
+    "nullmailer": ("/etc/nullmailer/remotes", "127.0.0.1 smtp --port=2525\n"),
+}
+
+
+@pytest.mark.parametrize("program", sorted(RELAYS))
+def test_a_real_mail_program_sends_on(routers: Routers, suite: str, program: str) -> None:
+    """These have no daemon that listens, and send all mail to a server of the provider's."""
+    lab = routers(HOME + FAST + NOTIFY, packages=FURTHER[program][suite])
+    lab.router.put(*RELAYS[program])
+    lab.router.put("/root/smtp.py", Path(smtp.__file__).read_text())
+    lab.start()
+    lab.router.run("systemd-run -q --unit=server python3 /root/smtp.py 2525")
+    lab.isps[0].fail()
+    eventually(lambda: "Subject: router: cable is down" in lab.router.journal("server"), 60)
+    assert "RCPT TO:<noc@example.org>" in lab.router.journal("server")
 
 
 def test_it_can_do_little(routers: Routers) -> None:

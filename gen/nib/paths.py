@@ -19,6 +19,7 @@ class Paths:
     nib_notify: str = "nib-notify"
     nib_history: str = "nib-history"
     nib_metrics: str = "nib-metrics"
+    nib_mail: str = "nib-mail"
     sendmail: str = "/usr/sbin/sendmail"
     setpriv: str = "setpriv"
     systemd_sysusers: str = "systemd-sysusers"

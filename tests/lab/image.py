@@ -41,9 +41,13 @@ FURTHER: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     # Without netbase firewalld knows no protocol by its name.
     "firewalld": dict.fromkeys(("bookworm", "trixie"), ("firewalld", "netbase")),
-    # Mail programs: the one is setgid to reach its queue, the other setuid.
+    # Mail programs.  To reach its queue exim is setuid root, postfix and dma are setgid, and
+    # nullmailer is setuid to a user; msmtp has none.
     "exim": dict.fromkeys(("bookworm", "trixie"), ("exim4-daemon-light",)),
     "postfix": dict.fromkeys(("bookworm", "trixie"), ("postfix",)),
+    "dma": dict.fromkeys(("bookworm", "trixie"), ("dma",)),
+    "nullmailer": dict.fromkeys(("bookworm", "trixie"), ("nullmailer",)),
+    "msmtp": dict.fromkeys(("bookworm", "trixie"), ("msmtp", "msmtp-mta")),
     "foomuuri": {"trixie": ("foomuuri",)},
     "iptables": {"trixie": ("iptables",)},
 }
@@ -221,7 +225,8 @@ def _install(root: Path, target: Path) -> None:
         isolated(["sh", "-euc", INSTALL, "install", str(root), str(target), wheels])
     programs = target / "usr/local/bin"
     programs.mkdir(parents=True)
-    for program in ("nib", "nib-gen", "nib-monitor", "nib-notify", "nib-history", "nib-metrics"):
+    scripts = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["scripts"]
+    for program in scripts:
         (programs / program).symlink_to(f"/opt/nib/bin/{program}")
 
 

@@ -103,6 +103,7 @@ let
         program nib-notify nib.notifier.daemon
         program nib-history nib.history.recorder
         program nib-metrics nib.exporter
+        program nib-mail nib.notifier.mailer
       '';
 in
 rec {
