@@ -79,7 +79,7 @@ def test_diff_as_diff_does(tmp_path: Path) -> None:
 def test_show() -> None:
     done = call(HOME, "--show")
     assert done.returncode == 0
-    for word in ("cable", "wan1", "0x2a000000", "7042", "75%", "0.9 s", "192.168.10.1/24"):
+    for word in ("cable", "wan1", "0x2a000000", "7042", "75%", "0.91 s", "192.168.10.1/24"):
         assert word in done.stdout
     assert done.stdout.isascii()
 

@@ -44,7 +44,9 @@ from nib.state import counting, everything, render_state
 from nib.status import Status
 
 RETRY_S = 1.0  # at least this long between two loads of the whole table
-PUBLISH_S = 2.0  # how old the measurements in status.json may be
+# How old the measurements in status.json may be; and how old they are written anew at when there is
+# something to think of anyhow: with the default interval that is so at every half of a second.
+PUBLISH_S, RIPE_S = 2.2, 1.9
 REPEAT_S = 60.0  # before the journal hears the same complaint again
 
 EARLY = "nib-monitor has only just started: try again in a moment"
@@ -145,7 +147,8 @@ def step(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
         return world, tuple(answers)
     world = _cut(world, at_s)
     if at_s < world.due_at and _dull(before, world, event):
-        return (world, ()) if at_s < world.wake_at else _publish(world, at_s)
+        ripe = world.published is None or at_s >= world.published.at_s + RIPE_S
+        return _publish(world, at_s) if ripe else (world, ())
     world, more = _once(world, _said(before, world, event), at_s)
     world, effects = _settle(world, at_s, [*said, *more])
     world, published = _publish(world, at_s)
@@ -303,7 +306,7 @@ def _settle(world: World, at_s: float, said: Iterable[Effect]) -> tuple[World, t
 def _publish(world: World, at_s: float) -> tuple[World, tuple[Effect, ...]]:
     """What people and programs see of it, if it is worth writing."""
     status = reports.status(world, at_s)
-    news = reports.news(world.published, status, PUBLISH_S)
+    news = reports.news(world.published, status, RIPE_S)
     if world.published and not news:
         status = world.published
     wake_at = min(world.due_at, status.at_s + PUBLISH_S)

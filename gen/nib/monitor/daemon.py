@@ -25,7 +25,6 @@ from nib.monitor.events import (
     Clock,
     Deed,
     Device,
-    Event,
     Facts,
     Failed,
     Inquire,
@@ -39,6 +38,7 @@ from nib.monitor.events import (
     Watch,
     Woke,
 )
+from nib.monitor.inbox import Inbox
 from nib.monitor.netlink import Kernel
 from nib.monitor.notify import notify, passed_socket, watchdog_s
 from nib.monitor.poke import poke
@@ -105,7 +105,7 @@ class Daemon:
     def __init__(self, of: Plan, plan_file: Path) -> None:
         self._plan = of
         self._plan_file = plan_file
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events = Inbox()
         self._effects: asyncio.Queue[Deed | Answer | Poke] = asyncio.Queue()
         self._turn = asyncio.Lock()
         self._control = Control(self._ordered)
@@ -153,7 +153,9 @@ class Daemon:
             key = uplink.name, family
             gateway = partial(self._gateway, key)
             phase = place // TOGETHER * TOGETHER / len(probed)
-            emit = self._events.put_nowait
+            # what there are limits for is judged by each measurement
+            limits = uplink.probe.loss, uplink.probe.rtt, uplink.probe.jitter
+            emit = self._events.put if any(limits) else self._events.put_at_leisure
             probers[key] = Prober(uplink, family, place, emit, gateway, phase=phase)
         return probers
 
@@ -189,7 +191,7 @@ class Daemon:
     async def _inquire(self, key: Key) -> None:
         name, family = key
         found = await inquire(Way(self._plan.uplink(name), family, partial(self._gateway, key)))
-        self._events.put_nowait(Inquired(asyncio.get_running_loop().time(), *key, found))
+        self._events.put(Inquired(asyncio.get_running_loop().time(), *key, found))
 
     def _gateway(self, key: Key) -> str | None:
         """The gateway of one family of an uplink, as it was seen last."""
@@ -206,7 +208,7 @@ class Daemon:
 
     def _woke(self) -> None:
         self._alarm = None
-        self._events.put_nowait(Woke(asyncio.get_running_loop().time()))
+        self._events.put(Woke(asyncio.get_running_loop().time()))
 
     async def _act(self, effects: Effects, group: asyncio.TaskGroup) -> None:
         loop = asyncio.get_running_loop()
@@ -222,7 +224,7 @@ class Daemon:
             try:
                 await effects.run(effect)
             except (EffectError, OSError) as error:
-                self._events.put_nowait(Failed(loop.time(), effect, str(error)))
+                self._events.put(Failed(loop.time(), effect, str(error)))
                 # it may have been done by half: an IPv6 route of several ways is not one step
                 await self._look()
             if isinstance(effect, LoadTable) and self._replaced():
@@ -236,9 +238,9 @@ class Daemon:
         try:
             tcp, others = await asyncio.to_thread(poke, self._plan, wish)
         except OSError as error:
-            self._events.put_nowait(Failed(loop.time(), wish, error.strerror or str(error)))
+            self._events.put(Failed(loop.time(), wish, error.strerror or str(error)))
         else:
-            self._events.put_nowait(Poked(loop.time(), wish, tcp, others))
+            self._events.put(Poked(loop.time(), wish, tcp, others))
 
     def _replaced(self) -> bool:
         """Is there another plan on disk, and one that can be read?"""
@@ -248,15 +250,15 @@ class Daemon:
             return False
 
     def _ordered(self, asker: int, command: Command) -> None:
-        self._events.put_nowait(Ordered(asyncio.get_running_loop().time(), asker, command))
+        self._events.put(Ordered(asyncio.get_running_loop().time(), asker, command))
 
     def _touched(self, reloaded: bool) -> None:
-        self._events.put_nowait(TableTouched(asyncio.get_running_loop().time(), reloaded))
+        self._events.put(TableTouched(asyncio.get_running_loop().time(), reloaded))
 
     async def _look(self) -> Facts:
         async with self._turn:
             facts = await self._facts()
-        self._events.put_nowait(Looked(asyncio.get_running_loop().time(), facts))
+        self._events.put(Looked(asyncio.get_running_loop().time(), facts))
         return facts
 
     async def _facts(self) -> Facts:
@@ -307,7 +309,7 @@ class Daemon:
         """Every full minute: so a clock that was set and another time zone are followed, too."""
         while self._plan.hours:
             await asyncio.sleep(MINUTE_S - time.time() % MINUTE_S + CLOCK_LATE_S)
-            self._events.put_nowait(Clock(asyncio.get_running_loop().time(), _minute()))
+            self._events.put(Clock(asyncio.get_running_loop().time(), _minute()))
 
     async def _watchdog(self) -> None:
         """A sign that the loop turns."""

@@ -87,6 +87,7 @@ class Prober:
 
     def _next(self, step: asking.Step) -> None:
         """Do what was decided, and come back when there is more to do."""
+        before = self._state
         self._state, acts = step
         for act in acts:
             match act:
@@ -96,9 +97,10 @@ class Prober:
                     self._arrivals.listen()
                 case Judged() | Tallied() | Silenced():
                     self._emit(act)
-        if self._state.burst is None:
+        if self._state.anxious != before.anxious:
+            self._asker.listen(at_once=self._state.anxious)
+        if before.burst and not self._state.burst:
             self._arrivals.close()
-        self._asker.listen(at_once=self._state.anxious)
         due_s = self._state.due_s
         if self._timer and self._timer.when() != due_s:
             self._timer.cancel()
