@@ -141,8 +141,11 @@ def test_samples_come_together_and_in_their_order(tmp_path: Path) -> None:
         for reader in (client, late):
             assert (await reader.line())["rtts_ms"] == [3.0]
             assert (await reader.line())["text"] == "hear"
-        # nothing else need happen
         of.tell(4.0, sample(4))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client.line()
+        of.tell(5.0, Snapshot(BOTH))
         assert (await client.line())["rtts_ms"] == [4.0]
         client.close()
         late.close()

@@ -31,8 +31,6 @@ LINE_LIMIT = 4096  # bytes of a request
 BACKLOG = 256 * 1024  # bytes that wait for a reader, beside what the kernel keeps for it
 ASK_WITHIN_S = 10.0  # who connects and asks nothing takes another one's place
 LINGER_S = 5.0  # for a last line to a reader that is slow
-# A sample waits so long for others: to wake every reader costs more than the sample itself.
-TOGETHER_S = 1.0
 
 
 class Control:
@@ -48,7 +46,6 @@ class Control:
         self._clients: set[_Client] = set()
         self._status: Status | None = None
         self._waiting: list[str] = []
-        self._due: asyncio.TimerHandle | None = None
 
     async def serve(self, listening: socket.socket) -> None:
         """Answer until cancelled."""
@@ -64,7 +61,11 @@ class Control:
                 client.abort()
 
     def tell(self, at_s: float, item: Item) -> None:
-        """Pass on what happened at `at_s`, CLOCK_MONOTONIC."""
+        """Pass on what happened at `at_s`, CLOCK_MONOTONIC.
+
+        A sample waits for something else, a status at the latest: to wake every reader costs more
+        than all samples.
+        """
         if isinstance(item, Snapshot):
             self._status = item.status
         if not any(client.watches for client in self._clients):
@@ -72,14 +73,9 @@ class Control:
         self._waiting.append(_line(at_s, item))
         if not isinstance(item, Sample):
             self.flush()
-        elif self._due is None:
-            self._due = asyncio.get_running_loop().call_later(TOGETHER_S, self.flush)
 
     def flush(self) -> None:
         """Nothing waits any longer."""
-        if self._due:
-            self._due.cancel()
-            self._due = None
         if not self._waiting:
             return
         lines, self._waiting = "".join(self._waiting), []

@@ -46,7 +46,7 @@ from nib.status import Status
 RETRY_S = 1.0  # at least this long between two loads of the whole table
 # How old the measurements in status.json may be; and how old they are written anew at when there is
 # something to think of anyhow: with the default interval that is so at every half of a second.
-PUBLISH_S, RIPE_S = 2.2, 1.9
+PUBLISH_S, RIPE_S = 2.5, 1.9
 REPEAT_S = 60.0  # before the journal hears the same complaint again
 
 EARLY = "nib-monitor has only just started: try again in a moment"
