@@ -1,14 +1,13 @@
 """What an answer is worth, and silence: when was asked, and who, and what came between."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from pytest import approx
 
 from line import ALIVE, DEAD, RTT_S, TARGETS, Line, probe
 from nib.monitor import asking
-from nib.monitor.asking import LEAST_PATIENCE_S, Mode
+from nib.monitor.asking import AWAKE_S, LEAST_PATIENCE_S, Mode
 from nib.monitor.events import Tallied
 from nib.monitor.questions import Ask, Listen
 from nib.targets import Target
@@ -64,7 +63,7 @@ def test_who_was_not_asked_says_nothing(number: int) -> None:
 
 def test_numbers_are_of_16_bits() -> None:
     line = Line(lambda *_: RTT_S)
-    line.state = replace(line.state, number=0xFFFD)
+    line.state = line.state._replace(number=0xFFFD)
     assert [ask.number for _, ask in line.until(1.5).asked] == [0xFFFE, 0xFFFF, 0, 1]
     assert line.until(20).judged == []
 
@@ -220,13 +219,19 @@ def test_a_router_that_is_only_busy_still_notices() -> None:
 
 def test_who_is_up_hears_answers_when_there_is_more_to_do() -> None:
     """Late, but they are as old as they are: what is measured does not know of it."""
-    line = Line(lambda *_: RTT_S).until(RTT_S * 2)
-    assert line.tallied == []
+    line = Line(lambda *_: RTT_S).until(0.5 + RTT_S * 2)
+    # the first, when nothing was known of the line
+    assert len(line.tallied) == 1
     line.until(5)
     rtts_ms = [rtt_ms for one in line.tallied for _, rtt_ms in one.answers]
     assert rtts_ms == [approx(RTT_S * 1000)] * 10
     assert line.judged == []
     assert line.state.patience_s == LEAST_PATIENCE_S
+
+
+def test_who_answers_in_no_time_is_heard_at_once() -> None:
+    line = Line(lambda *_: AWAKE_S / 2).until(5 + AWAKE_S)
+    assert [one.at_s - one.asked_s for one in line.tallied] == [approx(AWAKE_S / 2)] * 11
 
 
 def test_what_came_before_a_doubt_says_nothing_against_it() -> None:
@@ -243,9 +248,9 @@ def test_lines_that_were_asked_together_are_doubted_together() -> None:
     for late_s in (0.0003, 0.0007, 0.0011, 0.003):
         line = Line(lambda *_: None)
         line.now_s = 10 + late_s
-        line.state = replace(line.state, next_s=line.now_s)
+        line.state = line.state._replace(next_s=line.now_s)
         line.turn()
-        line.state = replace(line.state, slowest_s=RTT_S)
+        line.state = line.state._replace(slowest_s=RTT_S)
         due.append(line.state.due_s)
     assert due == [10.11] * 4
 

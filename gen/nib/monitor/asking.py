@@ -8,8 +8,8 @@ an answer may take follows from how long the answers took of late.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from nib.families import Family
 from nib.monitor.events import Judged, Silenced, Tallied
@@ -20,6 +20,8 @@ from nib.targets import Target
 BURST_S = BURST_MS / 1000
 LEAST_PATIENCE_S = LEAST_PATIENCE_MS / 1000
 TOGETHER_S = TOGETHER_MS / 1000
+# Who answers as soon as this finds the loop still awake: nothing is saved by waiting.
+AWAKE_S = 0.002
 SLACK = 1.5  # an answer may take this much longer than the slowest of late
 FORGET = 1 / 64  # by so much of itself the slowest becomes faster with every answer
 
@@ -43,6 +45,7 @@ IDLE_TIMES = 10
 NUMBERS = 0x10000
 
 NOBODY: Mapping[Target, str] = {}
+NO_MISSES: Mapping[Target, int] = {}
 NONE: frozenset[Target] = frozenset()
 
 Mode = Literal["off", "unknown", "up", "down"]
@@ -52,9 +55,8 @@ Mode = Literal["off", "unknown", "up", "down"]
 Act = Ask | Listen | Judged | Tallied | Silenced
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """All that is known of the asking.
+class Asking(NamedTuple):
+    """All that is known of the asking.  A tuple: it is replaced at every step, and fast.
 
     `phase`: where in the interval its turns are, 0..1, by the clock; who has the same asks at once.
     `slowest_s`: of the answers of late; None before the first.  `misses`: how many more questions a
@@ -75,7 +77,7 @@ class Asking:
     rounds: tuple[Round, ...] = ()
     burst: Burst | None = None
     slowest_s: float | None = None
-    misses: Mapping[Target, int] = field(default_factory=dict)
+    misses: Mapping[Target, int] = NO_MISSES
     trusted_s: float = -math.inf
     full: bool = False
     idle: bool = False
@@ -97,8 +99,9 @@ class Asking:
 
     @property
     def anxious(self) -> bool:
-        """Every answer matters when it comes; else it is soon enough when there is more to do."""
-        return self.mode != "up" or self.burst is not None
+        """Every answer is to be heard when it comes; else it is soon enough when more is to do."""
+        calm = self.mode == "up" and self.burst is None
+        return not calm or self.slowest_s is None or self.slowest_s < AWAKE_S
 
     @property
     def due_s(self) -> float:
@@ -118,14 +121,14 @@ Step = tuple[Asking, tuple[Act, ...]]
 
 def watch(asking: Asking, mode: Mode, quorum: int, at_s: float) -> Asking:
     """From now on the line is believed to be in another state."""
-    asking = replace(asking, quorum=min(quorum, len(asking.targets)))
+    asking = asking._replace(quorum=min(quorum, len(asking.targets)))
     if mode == asking.mode:
         return asking
     if mode == "off":
-        return replace(asking, mode=mode, next_s=math.inf, rounds=(), burst=None)
+        return asking._replace(mode=mode, next_s=math.inf, rounds=(), burst=None)
     burst = Burst(at_s, at_s) if mode == "unknown" else None
     next_s = _next_turn(asking, at_s)
-    return replace(asking, mode=mode, next_s=next_s, burst=burst, trusted_s=at_s)
+    return asking._replace(mode=mode, next_s=next_s, burst=burst, trusted_s=at_s)
 
 
 def turn(asking: Asking, at_s: float) -> Step:
@@ -136,11 +139,11 @@ def turn(asking: Asking, at_s: float) -> Step:
     if at_s > due_s + HELD_UP_S:
         burst = replace(asking.burst, rounds=0) if asking.burst else None
         next_s = _next_turn(asking, at_s)
-        asking = replace(asking, rounds=(), burst=burst, next_s=next_s)
+        asking = asking._replace(rounds=(), burst=burst, next_s=next_s)
     acts: tuple[Act, ...] = ()
     missed = _doubtful(asking)
     if asking.burst is None and missed and at_s >= missed.asked_s + asking.patience_s:
-        asking = replace(asking, burst=Burst(missed.asked_s, at_s))
+        asking = asking._replace(burst=Burst(missed.asked_s, at_s))
         acts = (Listen(),)
     asking, over = _close(asking, at_s)
     if asking.burst:
@@ -164,7 +167,7 @@ def hear(asking: Asking, reply: Reply, at_s: float) -> Step:
         return asking, ()
     slowest_s = max(rtt_s, (asking.slowest_s or 0.0) * (1 - FORGET))
     if reply.wrong is not None:
-        return _refused(replace(asking, slowest_s=slowest_s), of, target, reply.wrong), ()
+        return _refused(asking._replace(slowest_s=slowest_s), of, target, reply.wrong), ()
     heard = replace(of, rtts_ms={**of.rtts_ms, target: rtt_s * 1000})
     rest = tuple(one for one in asking.rounds if one is not of)
     whole = len(heard.rtts_ms) == len(of.targets)
@@ -172,19 +175,19 @@ def hear(asking: Asking, reply: Reply, at_s: float) -> Step:
     missed = asking.misses.get(target, 0)
     misses = {**asking.misses, target: missed - 1} if missed else asking.misses
     rounds = rest if whole else _instead(asking, of, heard)
-    asking = replace(asking, slowest_s=slowest_s, rounds=rounds, misses=misses)
+    asking = asking._replace(slowest_s=slowest_s, rounds=rounds, misses=misses)
     acts = _silenced(before, asking, at_s)
     if asking.burst:
         known = asking.burst.heard | {target}
-        asking = replace(asking, burst=replace(asking.burst, heard=known))
+        asking = asking._replace(burst=replace(asking.burst, heard=known))
         if len(known) >= asking.quorum:
             good = _judged(asking, at_s, True, at_s) if asking.mode == "unknown" else ()
             next_s = _next_turn(asking, at_s) if asking.next_s < at_s else asking.next_s
-            asking = replace(asking, mode="up", next_s=next_s, burst=None, trusted_s=at_s)
+            asking = asking._replace(mode="up", next_s=next_s, burst=None, trusted_s=at_s)
             acts = (*acts, *good)
     elif asking.mode == "down" and len(heard.rtts_ms) == asking.quorum:
         # what was asked earlier and is still out says less than this
-        asking = replace(asking, trusted_s=max(asking.trusted_s, of.asked_s))
+        asking = asking._replace(trusted_s=max(asking.trusted_s, of.asked_s))
         acts = (*acts, *_judged(asking, at_s, True, of.asked_s))
     if whole and not of.over:
         acts = (*acts, *_tallied(asking, heard, at_s))
@@ -197,7 +200,7 @@ def _refused(asking: Asking, of: Round, target: Target, wrong: str) -> Asking:
     burst = asking.burst
     if burst:
         burst = replace(burst, refusals={**burst.refusals, target: wrong})
-    return replace(asking, rounds=_instead(asking, of, refused), burst=burst)
+    return asking._replace(rounds=_instead(asking, of, refused), burst=burst)
 
 
 def _instead(asking: Asking, of: Round, now: Round) -> tuple[Round, ...]:
@@ -208,20 +211,20 @@ def arrive(asking: Asking) -> Asking:
     """Something still comes in: the line may only be full.  It has all the time of `timeout`."""
     if asking.burst is None:
         return asking
-    return replace(asking, burst=replace(asking.burst, arriving=True))
+    return asking._replace(burst=replace(asking.burst, arriving=True))
 
 
 def sense(asking: Asking, at_s: float, *, mute: bool, full: bool, idle: bool) -> Step:
     """What the device's counters say: it decides nothing, but what is asked, and when."""
     if asking.idle and not idle:
-        asking = replace(asking, next_s=min(asking.next_s, at_s))
-    asking = replace(asking, full=full, idle=idle)
+        asking = asking._replace(next_s=min(asking.next_s, at_s))
+    asking = asking._replace(full=full, idle=idle)
     doubtful = mute and asking.mode == "up" and asking.burst is None
     if not doubtful or at_s < asking.suspect_s:
         return asking, ()
     calm_s = CALM_TURNS * asking.probe.interval_ms / 1000
     suspect_s = max(asking.suspect_s, at_s - (SUSPICIONS - 1) * calm_s) + calm_s
-    return replace(asking, burst=Burst(at_s, at_s), suspect_s=suspect_s), (Listen(),)
+    return asking._replace(burst=Burst(at_s, at_s), suspect_s=suspect_s), (Listen(),)
 
 
 def silent(asking: Asking) -> frozenset[Target]:
@@ -253,19 +256,19 @@ def _press(asking: Asking, burst: Burst, at_s: float) -> Step:
         rounds = burst.rounds + 1
         wait_s = BURST_S if rounds < asking.probe.fall else asking.patience_s
         burst = replace(burst, rounds=rounds, next_s=at_s + wait_s, asked_s=at_s)
-        asking = replace(asking, burst=burst)
+        asking = asking._replace(burst=burst)
         return _ask(asking, asking.targets, at_s, sample=False)
     latest_s = burst.asked_s + asking.probe.timeout_ms / 1000
     if burst.arriving and at_s < latest_s:
-        return replace(asking, burst=replace(burst, next_s=latest_s)), ()
+        return asking._replace(burst=replace(burst, next_s=latest_s)), ()
     if asking.full and burst.repeated + 1 < BURSTS_IF_FULL:
         return _press(asking, replace(burst, rounds=0, repeated=burst.repeated + 1), at_s)
     refusals = {t: wrong for t, wrong in burst.refusals.items() if t not in burst.heard}
     verdict = _judged(asking, at_s, False, burst.missed_s, refusals)
     next_s = _next_turn(asking, at_s)
-    line = replace(asking, mode="down", burst=None, next_s=next_s, trusted_s=at_s)
+    line = asking._replace(mode="down", burst=None, next_s=next_s, trusted_s=at_s)
     # whoever was right may be suspicious again
-    return replace(line, suspect_s=-math.inf), verdict
+    return line._replace(suspect_s=-math.inf), verdict
 
 
 def _next_turn(asking: Asking, at_s: float) -> float:
@@ -279,7 +282,7 @@ def _calmly(asking: Asking, at_s: float) -> Step:
     interval_s = asking.interval_s
     # after a stall: go on, do not catch up
     next_s = max(asking.next_s, at_s - interval_s) + interval_s
-    asking = replace(asking, next_s=next_s, turns=asking.turns + 1)
+    asking = asking._replace(next_s=next_s, turns=asking.turns + 1)
     if asking.mode == "down":
         return _ask(asking, asking.targets, at_s, sample=True)
     mute = silent(asking)
@@ -294,7 +297,7 @@ def _calmly(asking: Asking, at_s: float) -> Step:
 def _ask(asking: Asking, targets: tuple[Target, ...], at_s: float, *, sample: bool) -> Step:
     number = (asking.number + 1) % NUMBERS
     rounds = (*asking.rounds, Round(number, at_s, targets, sample))
-    return replace(asking, number=number, rounds=rounds), (Ask(number, targets),)
+    return asking._replace(number=number, rounds=rounds), (Ask(number, targets),)
 
 
 def _close(asking: Asking, at_s: float) -> Step:
@@ -317,7 +320,7 @@ def _close(asking: Asking, at_s: float) -> Step:
     rest = (replace(one, over=True) if one in over else one for one in asking.rounds)
     doubted_s = asking.burst.missed_s if asking.burst else math.inf
     rounds = tuple(one for one in rest if not one.over or one.asked_s >= doubted_s)
-    asking = replace(asking, rounds=rounds, misses=misses)
+    asking = asking._replace(rounds=rounds, misses=misses)
     return asking, (*acts, *_silenced(before, asking, at_s))
 
 

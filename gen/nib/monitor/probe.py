@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 
 from nib.families import Family
 from nib.monitor import asking
@@ -50,7 +49,7 @@ class Prober:
             socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
             await self._failed
         finally:
-            self._state = replace(self._state, mode="off")
+            self._state = self._state._replace(mode="off")
             if self._timer:
                 self._timer.cancel()
             self._arrivals.close()

@@ -98,7 +98,7 @@ class Kept:
             index, made = socket.if_nametoindex(device), self._make()
             made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS_NEW, 1)
             if self._at_once:
-                self._loop.add_reader(made, self.gather)
+                self._loop.add_reader(made, self._take)
             self._socket, self._index = made, index
         return self._socket
 
@@ -106,27 +106,16 @@ class Kept:
         """From now on answers are taken when they come in, or only by `gather`."""
         if self._socket is not None and at_once != self._at_once:
             if at_once:
-                self._loop.add_reader(self._socket, self.gather)
+                self._loop.add_reader(self._socket, self._take)
             else:
                 self._loop.remove_reader(self._socket)
         self._at_once = at_once
 
     def gather(self) -> None:
         """Take the answers that have come in."""
-        opened = self._socket
         for _ in range(ANSWERS):
-            # an answer may lead to the end of the asking
-            if opened is None or self._socket is not opened:
+            if not self._take():
                 return
-            try:
-                packet, stamps, _, source = opened.recvmsg(ANSWER_BYTES, STAMP_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.close()
-                return
-            with contextlib.suppress(IndexError):  # too short for what it says it is
-                self._heard(packet, source, self._came_s(stamps))
 
     def close(self) -> None:
         """Forget the socket; the next question opens another."""
@@ -134,6 +123,21 @@ class Kept:
             self._loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
+
+    def _take(self) -> bool:
+        """Take one: where there are more the loop comes back."""
+        if self._socket is None:
+            return False
+        try:
+            packet, stamps, _, source = self._socket.recvmsg(ANSWER_BYTES, STAMP_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.close()
+            return False
+        with contextlib.suppress(IndexError):  # too short for what it says it is
+            self._heard(packet, source, self._came_s(stamps))
+        return True
 
     def _came_s(self, stamps: list[tuple[int, int, bytes]]) -> float:
         """By the loop's clock.  If the other one was set meanwhile: now."""
