@@ -1,5 +1,6 @@
 """Without the monitor the last good state goes on; with it again nothing breaks."""
 
+import re
 import shlex
 import time
 from itertools import groupby
@@ -8,7 +9,7 @@ import pytest
 
 from lab.errors import eventually
 from lab.hosts import INTERNET, INTERNET6
-from lab.traffic import How, connections, flow
+from lab.traffic import How, connections, far_away, flow
 from nib_lab import DUAL, DUAL_ISPS, FAST, HOME, Routers
 
 pytestmark = pytest.mark.lab
@@ -176,3 +177,30 @@ def test_the_monitor_that_hangs_is_started_again(routers: Routers) -> None:
     )
     lab.until(dsl="down")
     assert lab.by_isp(connections(lab.lans[0], 100)) == {"isp1": 100}
+
+
+def test_answers_from_far_away_wake_nobody(routers: Routers) -> None:
+    """Nobody needs them before one that is missing would be doubted; their time is right anyhow."""
+    lab = routers(f"{HOME}probe: {{interval: 100ms}}\n")
+    lab.start()
+    far_away(lab.inet, 20, 60)
+    monitor = lab.router.run("systemctl show --property=MainPID --value nib-monitor").strip()
+
+    def woken() -> int:
+        said = lab.router.read(f"/proc/{monitor}/status")
+        found = re.search(r"^voluntary_ctxt_switches:\s+(\d+)", said, re.MULTILINE)
+        assert found
+        return int(found[1])
+
+    def far() -> bool:
+        rtts_ms = [state["rtt_ms"] for state in lab.status().values()]
+        return all(isinstance(one, float) and 20 <= one <= 70 for one in rtts_ms)
+
+    # that they are not next door is known soon
+    eventually(far, 20)
+    before = woken()
+    time.sleep(10)
+    # ten times a second each of two lines is asked and answers
+    assert woken() - before < 200
+    assert far()
+    assert lab.health() == {"cable": "up", "dsl": "up"}

@@ -220,10 +220,18 @@ def server(
 def start_server(node: Node, **ports: Iterable[int]) -> Process:
     """The same, until it is stopped or the lab ends."""
     process = node.agent("server", {kind: list(wanted) for kind, wanted in ports.items()})
+    return _ready(node, process)
 
+
+def far_away(node: Node, least_ms: float, most_ms: float) -> Process:
+    """From now on the node answers pings as late as this; until the lab ends."""
+    return _ready(node, node.agent("far", {"least_ms": least_ms, "most_ms": most_ms}))
+
+
+def _ready(node: Node, process: Process) -> Process:
     eventually(lambda: process.out() or not process.running)
     if not process.running:
-        raise LabError(f"{node}: a server: {process.err()}")
+        raise LabError(f"{node}: {process.argv}: {process.err()}")
     return process
 
 
