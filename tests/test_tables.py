@@ -25,6 +25,8 @@ async def nft_beside(text: str) -> None:
 
 
 NIB = """
+table inet nib_stopped
+delete table inet nib_stopped
 table inet nib {
     map restore4 { type mark : verdict; }
     chain use_cable { }
@@ -128,8 +130,11 @@ RELOAD = "flush table inet nib\nflush map inet nib restore4\n" + NIB + FLIP
         ("add rule inet nib use_cable counter", False),
         ("add element inet nib restore4 { 9 : goto use_cable }", False),
         ("add chain inet nib mine", False),
+        ("flush chain inet nib mark_local; add rule inet nib mark_local counter", False),
+        ("replace rule inet nib mark_local handle HANDLE counter", False),
         ("delete table inet nib", False),
         ("flush ruleset", False),
+        ("flush ruleset\n" + NIB, False),
         ("table ip other { chain mine { counter; }; }; " + "delete table inet nib", False),
     ],
 )
@@ -138,7 +143,8 @@ async def test_a_reload_is_told_from_a_removal(change: str, reloaded: bool) -> N
     with watched() as both:
         nft(FLIP)
         await both.so_far()
-        nft(change + "\n")
+        handle = sh("nft -a list chain inet nib mark_local | sed -n 's/.* counter.* # handle //p'")
+        nft(change.replace("HANDLE", handle.strip()) + "\n")
         assert await both.so_far() == 1
         assert both.reloaded[-1] == reloaded
 

@@ -2,7 +2,7 @@
 
 Numbers from linux/netfilter/nfnetlink.h and nf_tables.h.  Every transaction ends with a message
 that a new generation of the ruleset is in force; what was changed comes before it.  Whoever loads
-the table again deletes rules and elements, and makes no fewer.
+nib's file again deletes what a stop may have left behind (STOPPED), and nobody else does.
 """
 
 import asyncio
@@ -17,8 +17,7 @@ SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
 NFNLGRP_NFTABLES = 7
 NFNL_SUBSYS_NFTABLES = 10
-NFT_MSG_NEWRULE, NFT_MSG_DELRULE = 6, 8
-NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 12, 14
+NFT_MSG_DELTABLE = 2
 NFT_MSG_NEWGEN = 15
 NFPROTO_INET = 1
 SO_RCVBUFFORCE = 33
@@ -26,8 +25,11 @@ SO_RCVBUFFORCE = 33
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 NFGENMSG = 4
 ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
-# In every message about a chain, rule, set, element or object the table's name comes first.
+# In every message about a table, chain, rule, set, element or object the table's name comes first.
 NFTA_TABLE = 1
+
+# Of the table's own name and this is the one that closes a router without it; see nib.nft.
+STOPPED = "_stopped"
 
 # A reload of a large table is thousands of messages at once.
 RECEIVE_BUFFER = 16 << 20
@@ -36,19 +38,19 @@ RECEIVE_BUFFER = 16 << 20
 class Touch(NamedTuple):
     """What one datagram says of a table, and how many transactions end in it.
 
-    `made` and `deleted` are of rules and elements; whoever `touched` it may have changed others.
+    `loaded`: by its file, `removed`: as a whole; whoever `touched` it may have changed others too.
     """
 
     touched: bool
     generations: int
-    made: int
-    deleted: int
+    loaded: bool
+    removed: bool
 
 
 def touches(packet: bytes, table: str) -> Touch:
     """Does one datagram change inet `table`?"""
-    touched = False
-    generations = made = deleted = 0
+    touched = loaded = removed = False
+    generations = 0
     offset = 0
     while offset + HEADER.size <= len(packet):
         length, kind, *_ = HEADER.unpack_from(packet, offset)
@@ -58,13 +60,13 @@ def touches(packet: bytes, table: str) -> Touch:
             if kind & 0xFF == NFT_MSG_NEWGEN:
                 generations += 1
             elif packet[offset + HEADER.size] == NFPROTO_INET:
-                attributes = packet[offset + HEADER.size + NFGENMSG : offset + length]
-                if _first_string(attributes) == table:
-                    touched = True
-                    made += kind & 0xFF in (NFT_MSG_NEWRULE, NFT_MSG_NEWSETELEM)
-                    deleted += kind & 0xFF in (NFT_MSG_DELRULE, NFT_MSG_DELSETELEM)
+                name = _first_string(packet[offset + HEADER.size + NFGENMSG : offset + length])
+                deleted = kind & 0xFF == NFT_MSG_DELTABLE
+                touched |= name == table
+                removed |= deleted and name == table
+                loaded |= deleted and name == table + STOPPED
         offset += (length + 3) & ~3
-    return Touch(touched, generations, made, deleted)
+    return Touch(touched, generations, loaded, removed)
 
 
 def _first_string(attributes: bytes) -> str | None:
@@ -87,7 +89,7 @@ class TableWatch:
         self._table = table
         self._touched = touched
         self._dirty = False
-        self._made = self._deleted = 0
+        self._loaded = self._removed = False
         self._busy = False
         self._foreign = 0
         self._reloaded = True
@@ -148,9 +150,10 @@ class TableWatch:
                 return
             seen = touches(packet, self._table)
             self._dirty |= seen.touched
-            self._made += seen.made
-            self._deleted += seen.deleted
-            if seen.generations and self._dirty:
-                self._foreign += 1
-                self._reloaded &= 0 < self._deleted <= self._made
-                self._dirty, self._made, self._deleted = False, 0, 0
+            self._loaded |= seen.loaded
+            self._removed |= seen.removed
+            if seen.generations:
+                if self._dirty:
+                    self._foreign += 1
+                    self._reloaded &= self._loaded and not self._removed
+                self._dirty = self._loaded = self._removed = False
