@@ -325,6 +325,25 @@ async def test_an_answer_that_waits_knows_when_it_came(family: Family, kind: Tar
             assert asked_s < of.heard[2].came_s <= loop.time()
 
 
+@alone
+async def test_a_wire_full_of_questions_hides_no_answer() -> None:
+    """Everybody's ARP comes in on it; what came before the question is no answer to it."""
+    arp = Neighbour("arp")
+    with line() as far:
+        async with asked(4, arp, gateway=THERE[4]) as of:
+            assert await of.answer(arp) is None
+            of.askers.listen(at_once=False)
+            far("for i in $(seq 100 250); do ping -q -c 1 -W 1 192.0.2.$i & done; wait")
+            # the kernel asks as well, and is answered
+            sh(f"ip neigh flush dev wan1; ping -q -c 1 {THERE[4]}")
+            asked_s = asyncio.get_running_loop().time()
+            of.askers.ask(arp, 99)
+            await asyncio.sleep(0.3)
+            of.askers.gather()
+            assert of.heard[-1].number == 99
+            assert all(one.came_s > asked_s for one in of.heard if one.number == 99)
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @alone
 async def test_other_programs_may_ping_as_they_like(family: Family) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from alone import eventually
 from nib.monitor import control
-from nib.monitor.control import BACKLOG, CLIENTS, LINE_LIMIT, Control
+from nib.monitor.control import BACKLOG, CLIENTS, LINE_LIMIT, WAITING, Control
 from nib.monitor.events import Answer
 from nib.monitor.notify import passed_socket
 from nib.stream import Command, Notice, Sample, Snapshot
@@ -141,6 +141,11 @@ def test_samples_come_together_and_in_their_order(tmp_path: Path) -> None:
         for reader in (client, late):
             assert (await reader.line())["rtts_ms"] == [3.0]
             assert (await reader.line())["text"] == "hear"
+        for number in range(WAITING):
+            of.tell(4.0, sample(number))
+        # more would be more than a reader has room for
+        for number in range(WAITING):
+            assert (await client.line())["rtts_ms"] == [float(number)]
         of.tell(4.0, sample(4))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):

@@ -165,11 +165,11 @@ def test_what_the_journal_hears(
     with smtp.listening({}) as server:
         port = server.server_address[1]
     monkeypatch.setattr(mailer, "WAIT_S", 0.2)
-    monkeypatch.setattr(mailer, "DAEMON", ("localhost", port))
+    monkeypatch.setattr(mailer, "DAEMON", ("127.0.0.1", port))
     monkeypatch.setattr(sys, "argv", ["nib-mail", str(SETUID_ROOT), "anna"])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(MAIL)))
     assert mailer.main() == 3
     assert capfd.readouterr().err == (
-        f"nib-mail: no mail was sent: localhost:{port}: connection refused; {SETUID_ROOT} is "
+        f"nib-mail: no mail was sent: 127.0.0.1:{port}: connection refused; {SETUID_ROOT} is "
         "setuid root, so its daemon has to take mail from this host by SMTP\n"
     )

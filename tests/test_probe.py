@@ -12,6 +12,7 @@ import pytest
 import samples
 from alone import alone, eventually, neighbour, sh
 from nib.families import Family
+from nib.monitor import asking as schedule
 from nib.monitor.events import Event, Judged, Silenced, Tallied
 from nib.monitor.probe import Prober
 from nib.plan import Uplink
@@ -29,6 +30,12 @@ ip link set wan1 up
 """
 FAR = f"ip address add {ANSWERS}/24 dev far1; ip address add {ANSWERS_TOO}/24 dev far1; \
 ip link set far1 up"
+
+
+@pytest.fixture(autouse=True, params=[schedule.AWAKE_S, 0.0], ids=["near", "far"])
+def far_away(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers are read when they come, or, as those from far away, when there is more to do."""
+    monkeypatch.setattr(schedule, "AWAKE_S", request.param)
 
 
 class Asking:
@@ -74,13 +81,17 @@ class Asking:
 
 @asynccontextmanager
 async def asking(
-    *targets: str, quorum: int = 1, timeout_ms: int = TIMEOUT_MS, family: Family = 4
+    *targets: str,
+    quorum: int = 1,
+    timeout_ms: int = TIMEOUT_MS,
+    interval_ms: int = INTERVAL_MS,
+    family: Family = 4,
 ) -> AsyncIterator[Asking]:
     (uplink, _) = samples.plan().uplinks
     probe = replace(
         uplink.probe,
         targets=tuple(Ping("ping", target) for target in targets),
-        interval_ms=INTERVAL_MS,
+        interval_ms=interval_ms,
         timeout_ms=timeout_ms,
         quorum=quorum,
     )
@@ -315,3 +326,28 @@ while True:
         s.sendto(head[:2] + struct.pack("!H", total) + head[4:], ("{ANSWERS}", 0))
     time.sleep(0.01)
 '"""
+
+
+@alone
+async def test_an_answer_from_before_a_line_went_mute_does_not_speak_for_it() -> None:
+    """It may not have been read yet; else the next question, seconds later, would find out."""
+    loop = asyncio.get_running_loop()
+    with neighbour() as far:
+        sh(LINE)
+        far(FAR)
+        # of 36 bytes each: the one that finds the line up, and one more
+        far("""nft "table inet f { chain in { type filter hook input priority 0
+            icmp type echo-request quota over 80 bytes drop; }; }" """)
+        async with asking(ANSWERS, interval_ms=3000) as of:
+            await eventually(lambda: of.judged(ok=True))
+            await eventually(lambda: echoes(far("cat /proc/net/snmp")) == 2)
+            of.prober.sense(mute=True, full=False, idle=False)
+            mute_s = loop.time()
+            await eventually(lambda: of.judged(ok=False))
+            assert loop.time() - mute_s < 2
+
+
+def echoes(snmp: str) -> int:
+    """Echo requests that came in, of /proc/net/snmp."""
+    names, values = (line.split() for line in snmp.splitlines() if line.startswith("Icmp:"))
+    return int(values[names.index("InEchos")])

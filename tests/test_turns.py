@@ -9,7 +9,7 @@ from line import ALIVE, DEAD, RTT_S, TARGETS, Line, probe
 from nib.monitor import asking
 from nib.monitor.asking import AWAKE_S, LEAST_PATIENCE_S, Mode
 from nib.monitor.events import Tallied
-from nib.monitor.questions import Ask, Listen
+from nib.monitor.questions import Ask, Listen, Reply
 from nib.targets import Target
 
 MODES: tuple[Mode, ...] = ("up", "unknown", "down")
@@ -232,6 +232,15 @@ def test_who_is_up_hears_answers_when_there_is_more_to_do() -> None:
 def test_who_answers_in_no_time_is_heard_at_once() -> None:
     line = Line(lambda *_: AWAKE_S / 2).until(5 + AWAKE_S)
     assert [one.at_s - one.asked_s for one in line.tallied] == [approx(AWAKE_S / 2)] * 11
+
+
+def test_an_answer_from_before_the_question_is_to_another() -> None:
+    """Gateways announce themselves unasked, and a clock that is set forward makes answers old."""
+    line = Line(lambda *_: None).until(0)
+    ((at_s, ask),) = line.asked
+    before = line.state
+    line.state, acts = asking.hear(before, Reply(ask.targets[0], ask.number, at_s - 0.1), at_s)
+    assert (line.state, acts) == (before, ())
 
 
 def test_what_came_before_a_doubt_says_nothing_against_it() -> None:

@@ -13,7 +13,7 @@ class Away(Refused):
 
 
 PATIENCE_S = 30.0
-"""A monitor that lives says something at least every two seconds."""
+"""A monitor that lives says something about every two seconds."""
 
 
 def ask(request: Request | Command) -> Iterator[str]:

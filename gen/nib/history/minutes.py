@@ -12,7 +12,7 @@ from nib.stream import Change, Sample, Snapshot, Told
 MINUTE_S = 60
 
 SILENCE_S = 5.0
-"""The monitor says something at least every two seconds: after more it was away."""
+"""The monitor says something about every two seconds: after more it was away."""
 
 RTT_DIGITS = 3  # of milliseconds
 

@@ -161,7 +161,10 @@ def hear(asking: Asking, reply: Reply, at_s: float) -> Step:
     of = next((one for one in asking.rounds if one.number == reply.number), None)
     if of is None or target not in of.targets or target in of.rtts_ms:
         return asking, ()
-    rtt_s = max(0.0, reply.came_s - of.asked_s)
+    rtt_s = reply.came_s - of.asked_s
+    if rtt_s < 0:
+        # to an earlier question, of somebody else; or the clock was set
+        return asking, ()
     if asking.mode == "down" and rtt_s * 1000 > asking.probe.timeout_ms:
         # else a line that is too slow would come back whenever it is asked seldom, and go again
         return asking, ()

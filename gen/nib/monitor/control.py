@@ -29,6 +29,7 @@ from nib.stream import (
 CLIENTS = 32  # at a time
 LINE_LIMIT = 4096  # bytes of a request
 BACKLOG = 256 * 1024  # bytes that wait for a reader, beside what the kernel keeps for it
+WAITING = 500  # samples that wait for a status; so many are no more than half of that
 ASK_WITHIN_S = 10.0  # who connects and asks nothing takes another one's place
 LINGER_S = 5.0  # for a last line to a reader that is slow
 
@@ -71,7 +72,7 @@ class Control:
         if not any(client.watches for client in self._clients):
             return
         self._waiting.append(_line(at_s, item))
-        if not isinstance(item, Sample):
+        if not isinstance(item, Sample) or len(self._waiting) >= WAITING:
             self.flush()
 
     def flush(self) -> None:

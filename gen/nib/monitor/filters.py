@@ -7,7 +7,7 @@ from array import array
 SO_ATTACH_FILTER = 26
 
 # What an instruction does.  A is what was loaded last, X an offset.
-LOAD_BYTE = 0x30
+LOAD_BYTE, LOAD_HALF = 0x30, 0x28
 LOAD_BYTE_AT_X, LOAD_HALF_AT_X = 0x50, 0x48
 SET_X, SET_X_TO_IPV4_HEADER = 0x01, 0xB1
 EQUAL = 0x15  # skip so many instructions if it is, so many if it is not

@@ -143,7 +143,7 @@ def report(of: Plan, events: tuple[Event, ...]) -> None:
 
 
 def send_mail(path: str, text: bytes) -> None:
-    """Hand a mail to nib-mail.socket, whose unit runs sendmail; the journal hears if not."""
+    """Hand a mail to nib-mail.socket, whose unit passes it on; the journal hears if not."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
             channel.settimeout(PATIENCE_S)

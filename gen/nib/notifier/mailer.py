@@ -20,7 +20,7 @@ from nib.host import Refused, reason
 from nib.notices import MAIL_USER
 
 PROGRAM = "nib-mail"
-DAEMON = ("localhost", 25)
+DAEMON = ("127.0.0.1", 25)
 MAILNAME = Path("/etc/mailname")
 
 PATIENCE_S = 20.0
@@ -37,7 +37,7 @@ _HEADERS = re.compile(
 
 
 def main() -> int:
-    """Parse arguments, hand over one mail; 3 if it could not be.  Or end as sendmail does."""
+    """Parse arguments, hand over one mail; 3 if it could not be.  A sendmail that is run: as it."""
     return host.guard(PROGRAM, _run)
 
 
@@ -79,19 +79,12 @@ def submit(text: bytes, to: str, daemon: tuple[str, int]) -> None:
     """Give a mail to the daemon by SMTP.  Raises Refused."""
     where = f"{daemon[0]}:{daemon[1]}"
     try:
-        with _connected(daemon) as server:
-            code, greeting = server.ehlo()
-            if code != 250:
-                raise smtplib.SMTPHeloError(code, greeting)
-            domain = _domain(greeting)
-            sender = f"{MAIL_USER}@{domain}"
-            whole = to if "@" in to else f"{to}@{domain}"
-            added = {
-                "From": sender,
-                "Date": formatdate(localtime=True),
-                "Message-ID": make_msgid(domain=domain),
-            }
-            server.sendmail(sender, whole, completed(text, to, whole, added))
+        server = _connected(daemon)
+        try:
+            _hand_over(server, text, to)
+        finally:
+            # without a QUIT, whose answer would say nothing of the mail
+            server.close()
     except smtplib.SMTPRecipientsRefused as problem:
         ((address, (code, said)),) = problem.recipients.items()
         raise Refused(f"{where} does not take it for {address}: {_answer(code, said)}") from None
@@ -100,6 +93,21 @@ def submit(text: bytes, to: str, daemon: tuple[str, int]) -> None:
         raise Refused(f"{where} does not take it: {answer}") from None
     except OSError as problem:
         raise Refused(f"{where}: {reason(problem)}") from None
+
+
+def _hand_over(server: smtplib.SMTP, text: bytes, to: str) -> None:
+    code, greeting = server.ehlo()
+    if code != 250:
+        raise smtplib.SMTPHeloError(code, greeting)
+    domain = _domain(greeting)
+    sender = f"{MAIL_USER}@{domain}"
+    whole = to if "@" in to else f"{to}@{domain}"
+    added = {
+        "From": sender,
+        "Date": formatdate(localtime=True),
+        "Message-ID": make_msgid(domain=domain),
+    }
+    server.sendmail(sender, whole, completed(text, to, whole, added))
 
 
 def _connected(daemon: tuple[str, int]) -> smtplib.SMTP:
@@ -121,7 +129,7 @@ def _domain(greeting: bytes) -> str:
     try:
         return MAILNAME.read_text("ascii").split()[0]
     except (OSError, ValueError, IndexError):
-        return (greeting.decode("ascii", "ignore").split() or [DAEMON[0]])[0]
+        return (greeting.decode("ascii", "ignore").split() or ["localhost"])[0]
 
 
 def completed(text: bytes, to: str, whole: str, added: Mapping[str, str]) -> bytes:

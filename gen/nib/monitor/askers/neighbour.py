@@ -10,7 +10,8 @@ import socket
 import sys
 from ipaddress import IPv6Address, ip_address
 
-from nib.monitor.askers.way import Heard, Kept, Way
+from nib.monitor.askers.way import ANSWER_BYTES, Heard, Kept, Way
+from nib.monitor.filters import EQUAL, LOAD_HALF, RETURN, attach
 from nib.monitor.questions import Reply
 from nib.targets import Target
 
@@ -18,6 +19,7 @@ from nib.targets import Target
 ETH_P_ARP = 0x0806
 BROADCAST = b"\xff" * 6
 ARP_REQUEST, ARP_REPLY = 1, 2
+OPERATION_OFFSET = 6
 SIOCGIFHWADDR = 0x8927
 ICMP6_FILTER = 1
 
@@ -57,6 +59,8 @@ class Neighbours:
         except OSError:
             self.close()
             return
+        # what has come by now, to anybody's question, is no answer to this one
+        self._kept.gather()
         wanted = ip_address(gateway).packed
         self._last = (target, number, wanted)
         with contextlib.suppress(OSError):
@@ -86,9 +90,16 @@ class Neighbours:
 
     def _make(self) -> socket.socket:
         if self._way.family == 4:
-            opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+            # no protocol yet: nothing is received before the filter is there
+            opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, 0)
+            attach(
+                opened,
+                (LOAD_HALF, 0, 0, OPERATION_OFFSET),
+                (EQUAL, 0, 1, ARP_REPLY),
+                (RETURN, 0, 0, ANSWER_BYTES),
+                (RETURN, 0, 0, 0),
+            )
             opened.bind((self._way.uplink.device, ETH_P_ARP))
-            opened.setblocking(False)
             return opened
         opened = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
         # a bit that is set keeps a type from the socket
@@ -112,7 +123,7 @@ class Neighbours:
             return
         target, number, wanted = self._last
         if self._way.family == 4:
-            answers = packet[7] == ARP_REPLY and packet[14:18] == wanted
+            answers = packet[14:18] == wanted
         else:
             answers = packet[0] == ADVERTISEMENT and packet[8:24] == wanted
         if answers:

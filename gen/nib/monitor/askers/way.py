@@ -96,7 +96,11 @@ class Kept:
             self.close()
         if self._socket is None:
             index, made = socket.if_nametoindex(device), self._make()
-            made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS_NEW, 1)
+            try:
+                made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS_NEW, 1)
+            except OSError:
+                made.close()
+                raise
             if self._at_once:
                 self._loop.add_reader(made, self._take)
             self._socket, self._index = made, index
@@ -135,12 +139,12 @@ class Kept:
         except OSError:
             self.close()
             return False
-        with contextlib.suppress(IndexError):  # too short for what it says it is
+        with contextlib.suppress(IndexError, struct.error):  # too short for what it says it is
             self._heard(packet, source, self._came_s(stamps))
         return True
 
     def _came_s(self, stamps: list[tuple[int, int, bytes]]) -> float:
-        """By the loop's clock.  If the other one was set meanwhile: now."""
+        """By the loop's clock.  If the other was set back meanwhile: now; if forward, earlier."""
         ((_, _, stamp),) = stamps
         seconds, nanoseconds = TIMESPEC.unpack(stamp)
         ago_s: float = time.time() - (seconds + nanoseconds / 1e9)
