@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,9 @@ def test_samples_come_together_and_in_their_order(tmp_path: Path) -> None:
         for number in range(WAITING):
             assert (await client.line())["rtts_ms"] == [float(number)]
         of.tell(4.0, sample(4))
+        of.tell(4.5, replace(sample(5), burst=True))
+        assert [(await client.line())["rtts_ms"] for _ in range(2)] == [[4.0], [5.0]]
+        of.tell(4.7, sample(4))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await client.line()

@@ -64,15 +64,16 @@ class Control:
     def tell(self, at_s: float, item: Item) -> None:
         """Pass on what happened at `at_s`, CLOCK_MONOTONIC.
 
-        A sample waits for something else, a status at the latest: to wake every reader costs more
-        than all samples.
+        A sample of calm times waits for something else, a status at the latest: to wake every
+        reader costs more than all samples.
         """
         if isinstance(item, Snapshot):
             self._status = item.status
         if not any(client.watches for client in self._clients):
             return
         self._waiting.append(_line(at_s, item))
-        if not isinstance(item, Sample) or len(self._waiting) >= WAITING:
+        calm = isinstance(item, Sample) and not item.burst
+        if not calm or len(self._waiting) >= WAITING:
             self.flush()
 
     def flush(self) -> None:
