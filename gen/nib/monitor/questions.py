@@ -17,7 +17,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back for the question of this number, and when; `wrong` says what is with it."""
+    """What came back for the question of this number, and when; `wrong`: what is wrong with it."""
 
     target: Target
     number: int

@@ -15,6 +15,7 @@ from nib.plan import Uplink
 from nib.targets import Target
 
 Heard = Callable[[Reply], None]
+"""Takes every answer, one that is late or comes twice too."""
 
 # RFC 9293: an answer of ours must not wait for two minutes to be over; socket(7), SO_LINGER
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
