@@ -37,7 +37,7 @@ from nib.monitor.upkeep import PUT_BACK6
 from nib.plan import MAIN, Plan, Priority, Rule
 from nib.state import everything, render_state
 from nib.status import STATUS_FILE, VERSION, Status, from_json
-from test_links import DEVICES, DUAL, looked, rule_text
+from test_links import DEVICES, DUAL, MANY, looked, rule_text
 
 PLAN = samples.plan()
 CABLE, DSL = PLAN.uplinks
@@ -230,10 +230,12 @@ async def test_a_network_of_a_lan_comes_and_goes() -> None:
 @alone
 async def test_every_rule_of_the_plan_comes_and_goes() -> None:
     marked_zero = Rule(4, Priority(30999), "", iif="lan1", mark=0, mask=PLAN.marks.id_mask)
+    shortcuts = [rule for rule in MANY.rules if rule.goto]
+    assert shortcuts
     async with acting(plan=DUAL) as act:
-        for rule in (*DUAL.rules, marked_zero):
+        for rule in (*DUAL.rules, marked_zero, *shortcuts):
             await act(AddRule(rule))
-            (present,) = (await looked(DUAL)).rules
+            (present,) = (await looked(MANY if rule.goto else DUAL)).rules
             assert present == PresentRule(rule, ours=True)
             await act(RemoveRule(rule))
             assert (await looked(DUAL)).rules == ()

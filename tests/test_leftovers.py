@@ -7,7 +7,7 @@ from alone import alone, sh
 from nib.families import Family
 from nib.leftovers import leftovers
 from nib.plan import PROTOCOL, Plan
-from test_links import DEVICES, rule_text
+from test_links import DEVICES, MANY, rule_text
 
 BLOCKING = """
 policies: {only: {tiers: [[cable]], when_down: block}}
@@ -92,6 +92,9 @@ async def test_others_rules_stay() -> None:
         "pref 30250 ipproto tcp lookup 7063",
         "pref 30250 to 10.0.0.0/8 lookup 7063",
         "pref 30250 from 10.0.0.0/8 lookup 7063",
+        "pref 30250 goto 30500",
+        "pref 30470 goto 32766",
+        "pref 30085 from 10.0.0.0/8 goto 30500",
     ):
         sh(f"ip rule add {rule}")
         if "10." not in rule:
@@ -105,3 +108,14 @@ async def test_the_monitors_rules_are_left_to_the_monitor_where_it_looks() -> No
     sh(f"ip -6 rule add pref 30250 from 2001:db8::9 lookup 7063 protocol {PROTOCOL}")
     assert found(FOUR, 4) == found(PLAN, 6) == []
     assert swept(FOUR, 6) == ["ip -6 rule del pref 30250 from 2001:db8::9 lookup 7063"]
+
+
+@alone
+async def test_shortcuts_go_with_the_uplinks_that_they_were_for() -> None:
+    """Of a family that is there the monitor takes its own back."""
+    shortcuts = [rule for rule in MANY.rules if rule.goto]
+    sh("\n".join(f"{rule_text(rule)} protocol {PROTOCOL}" for rule in shortcuts))
+    assert found(MANY, 4) == found(FOUR, 4) == []
+    sh("ip rule flush\n" + "\n".join(map(rule_text, shortcuts)))
+    assert found(MANY, 4) == []
+    assert len(swept(FOUR, 4)) == len(shortcuts)

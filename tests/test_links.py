@@ -14,6 +14,7 @@ from nib.plan import MAIN, PROTOCOL, Plan, Priority, Rule, Table
 
 PLAN = samples.plan()
 DUAL = samples.plan(samples.DUAL)
+MANY = samples.plan(samples.uplinks(60))
 CABLE, DSL = PLAN.uplinks
 
 DEVICES = """
@@ -35,7 +36,8 @@ def rule_text(rule: Rule) -> str:
     words += [f"oif {rule.oif}"] if rule.oif else []
     words += [f"iif {rule.iif}"] if rule.iif else []
     words += [f"fwmark {rule.mark}/{rule.mask}"] if rule.mark is not None else []
-    words += [f"lookup {rule.table}" if rule.table else "unreachable"]
+    elsewhere = f"goto {rule.goto}" if rule.goto else "unreachable"
+    words += [f"lookup {rule.table}" if rule.table else elsewhere]
     if rule.suppress_prefixlength is not None:
         words.append(f"suppress_prefixlength {rule.suppress_prefixlength}")
     return " ".join(words)
@@ -150,10 +152,11 @@ async def test_balance_with_weights() -> None:
 
 @alone
 async def test_every_rule_of_the_plan_is_known_again() -> None:
-    """Guards `from`, `oif` of a device that is not there, suppressed main."""
-    for rule in DUAL.rules:
-        sh(rule_text(rule))
-    assert set((await looked(DUAL)).rules) == {PresentRule(rule, False) for rule in DUAL.rules}
+    """Guards `from`, `oif` of a device that is not there, suppressed main, `goto` of none yet."""
+    for plan in (DUAL, MANY):
+        sh("ip rule flush; ip -6 rule flush\n" + "\n".join(map(rule_text, plan.rules)))
+        assert set((await looked(plan)).rules) == {PresentRule(rule, False) for rule in plan.rules}
+    sh("ip rule flush; ip -6 rule flush\n" + "\n".join(map(rule_text, DUAL.rules)))
     sh("".join(f"{rule_text(rule)} protocol {PROTOCOL}\n" for rule in DUAL.rules))
     facts = await looked(DUAL)
     assert {entry.rule for entry in facts.rules if entry.ours} == set(DUAL.rules)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lab.errors import eventually
 from lab.hosts import INTERNET
 from lab.isp import Isp
 from lab.stats import chi_square_p
@@ -142,3 +143,29 @@ def test_a_single_host_without_lans_balances_its_own(routers: Routers) -> None:
     assert lab.by_isp(connections(lab.router, 100)) == {"isp2": 100}
     # and it forwards for nobody
     assert lab.router.run("sysctl -n net.ipv4.ip_forward").strip() == "0"
+
+
+def test_many_uplinks_are_found_by_short_cuts_and_without_them(routers: Routers) -> None:
+    count = 18
+    lines = [
+        f"  u{n}: {{device: wan{n}, address: 198.51.{100 + n}.2/24, gateway: 198.51.{100 + n}.1}}"
+        for n in range(1, count + 1)
+    ]
+    lan = HOME[HOME.index("lans:") :]
+    lab = routers("\n".join(["uplinks:", *lines, lan]) + FAST, (Isp("static"),) * count)
+    lab.start()
+
+    def jumps() -> list[str]:
+        found = [line for line in lab.router.run("ip rule").splitlines() if " goto " in line]
+        assert found
+        return found
+
+    assert not [line for line in eventually(jumps) if "unresolved" in line]
+    everyone = {isp.name for isp in lab.isps}
+    assert set(lab.by_isp(connections(lab.lans[0], 40 * count))) == everyone
+    lab.router.run("systemctl stop nib-monitor")
+    for line in jumps():
+        lab.router.run(f"ip rule delete pref {line.partition(':')[0]}")
+    assert set(lab.by_isp(connections(lab.lans[0], 40 * count))) == everyone
+    lab.router.run("systemctl start nib-monitor")
+    eventually(jumps)

@@ -17,11 +17,12 @@ from nib.monitor.events import (
     Effect,
     Facts,
     NextHop,
+    PresentRule,
     RemoveRule,
     SetBalance,
 )
 from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, recall, refused, repair
-from nib.plan import Rule
+from nib.plan import Priority, Rule
 from nib.state import EVENLY, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 from test_core import begun, settled
@@ -173,6 +174,22 @@ def test_an_uplink_without_an_address_keeps_its_last_rules_but_no_others() -> No
     of.act(f"3 left rule {cable.address_priority}\n4 end")
     removed = [effect.rule.source for _, effect in of.done if isinstance(effect, RemoveRule)]
     assert removed == [None]
+
+
+def test_shortcuts_come_and_go_with_the_plan() -> None:
+    """No file has them: the monitor puts them there, and takes back those of another plan."""
+    plan = samples.plan(samples.uplinks(60))
+    shortcuts = {rule for rule in plan.rules if rule.goto}
+    others = tuple(PresentRule(rule, ours=False) for rule in plan.rules if not rule.goto)
+    old = PresentRule(
+        Rule(4, Priority(30093), "", mark=1, mask=56, goto=Priority(30131)), ours=True
+    )
+    now = Facts((), (), (), (*others, old))
+    memory, first, next_s = repair(plan, now, everything(plan), Memory(), 0.0, easing=EVENLY)
+    assert {one for one in first if not isinstance(one, SetBalance)} == {RemoveRule(old.rule)}
+    assert next_s is not None
+    _, later, _ = repair(plan, now, everything(plan), memory, next_s, easing=EVENLY)
+    assert {one for one in later if isinstance(one, AddRule)} == {*map(AddRule, shortcuts)}
 
 
 def test_a_leased_address_leads_to_the_table_of_its_uplink() -> None:

@@ -17,6 +17,8 @@ from nib.planner_rules import (
     GUARD,
     LOCAL,
     MAIN_FIRST,
+    MARK_BASE,
+    SHORTCUT_BASE,
 )
 
 Command = tuple[str, ...]
@@ -33,7 +35,7 @@ MAKERS = ("4", "9", "16", str(PROTOCOL))
 # All that ip(8) says of rules like nib's; one with another selector is somebody else's.
 KEYS = {
     *("priority", "src", "fwmark", "fwmask", "iif", "iif_detached", "oif", "oif_detached"),
-    *("table", "suppress_prefixlen", "action", "protocol"),
+    *("table", "suppress_prefixlen", "action", "goto", "unresolved", "protocol"),
 }
 
 
@@ -55,9 +57,11 @@ def leftovers(
 def _rules(plan: Plan, family: Family, listed: Listed, firsts: set[int]) -> Iterator[Command]:
     wanted = {_selectors(rule) for rule in plan.rules if rule.family == family}
     for entry in listed:
-        table = None if "action" in entry else int(entry["table"] or 0)
+        table = int(entry["table"] or 0) if "table" in entry else None
         places = {int(entry["priority"] or 0) - first for first in firsts}
-        if table in (*TABLES, BALANCE_TABLE):
+        if "goto" in entry:
+            ours = any(SHORTCUT_BASE <= place < MARK_BASE for place in places)
+        elif table in (*TABLES, BALANCE_TABLE):
             ours = any(MAIN_FIRST <= place <= BALANCE for place in places)
         else:
             ours = table in (MAIN, None) and not places.isdisjoint(ELSEWHERE)
@@ -76,7 +80,7 @@ def _words(entry: Mapping[str, str | int | None]) -> tuple[str, ...]:
     words = ["pref", str(entry["priority"]), "from", str(entry["src"])]
     if "fwmark" in entry:
         words += ["fwmark", f"{entry['fwmark']}/{entry.get('fwmask', '0xffffffff')}"]
-    for key in ("iif", "oif"):
+    for key in ("iif", "oif", "goto"):
         words += [key, str(entry[key])] if key in entry else []
     return tuple(words)
 
@@ -86,7 +90,8 @@ def _selectors(rule: Rule) -> tuple[str | int | None, ...]:
     entry: dict[str, str | int | None] = {"priority": rule.priority, "src": rule.source or "all"}
     if rule.mark is not None and rule.mask is not None:
         entry |= {"fwmark": f"{rule.mark:#x}", "fwmask": f"{rule.mask:#x}"}
-    entry |= {key: of for key, of in (("iif", rule.iif), ("oif", rule.oif)) if of}
+    named = (("iif", rule.iif), ("oif", rule.oif), ("goto", rule.goto))
+    entry |= {key: of for key, of in named if of}
     return (*_words(entry), MAIN if rule.table == "main" else rule.table)
 
 

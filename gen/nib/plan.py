@@ -184,6 +184,7 @@ class Lan:
 class Rule:
     """An ip rule: the selectors that are set must all match.  No `table`: unreachable.
 
+    `goto`: the walk goes on at the rule of that priority, and at the next one if there is none.
     `device` names the .network file that holds it: rules that hang on no link are lo's, and those
     that the monitor alone keeps are in none.
     """
@@ -198,6 +199,7 @@ class Rule:
     source: str | None = None
     mark: int | None = None
     mask: int | None = None
+    goto: Priority | None = None
     origin: str = ""
 
 

@@ -1,8 +1,10 @@
 """The planner's part for the ip rules: which of them there are, and at what priority."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
 
+from nib.families import Family
 from nib.plan import Lan, Marks, Priority, Rule, Table, Uplink
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
@@ -15,6 +17,10 @@ BALANCE_TABLE = Table(7000)
 MAIN_FIRST = Priority(0)
 # The kernel walks the rules one by one for every packet it forwards: what those need comes first.
 MARK_BASE = 100
+# With many uplinks that is still a long walk, which is cut short: to the first of so many ids.
+SHORTCUT_BASE = Priority(80)
+STRIDE = 8
+FEW = 2 * STRIDE
 ADDRESS_BASE = 200
 DEVICE_BASE = 300
 # Behind the marks' tables, and before any other way out.
@@ -97,5 +103,33 @@ def make_rules(
     for family in families:
         rules += [Rule(family, GUARD, "lo", iif=lan.device, origin=lan.origin) for lan in lans]
         rules.append(Rule(family, BALANCE, "lo", table=BALANCE_TABLE, origin="nib"))
-    moved = [replace(rule, priority=Priority(first + rule.priority)) for rule in rules]
+    for family in families:
+        rules += _shortcuts(family, [rule for rule in rules if rule.family == family], marks)
+    moved = [_moved(rule, first) for rule in rules]
     return tuple(sorted(moved, key=lambda rule: rule.priority))
+
+
+def _shortcuts(family: Family, rules: Iterable[Rule], marks: Marks) -> Iterator[Rule]:
+    """Jumps to the first mark of every `STRIDE` ids, if the family has more than `FEW`.
+
+    The monitor keeps them, for networkd knows no `goto`; without them the walk is longer, and ends
+    at the same rule.
+    """
+    marked = sorted(rule.priority for rule in rules if MARK_BASE < rule.priority < BLOCK)
+    if len(marked) <= FEW:
+        return
+    lowest = marks.id_mask & -marks.id_mask
+    mask = marks.id_mask & ~((STRIDE - 1) * lowest)
+    ahead = marked[0]
+    for number, those in groupby(marked, key=lambda priority: (priority - MARK_BASE) // STRIDE):
+        goto = next(those)
+        # whoever comes first needs no jump
+        if goto != ahead:
+            mark = number * STRIDE * lowest
+            at = Priority(SHORTCUT_BASE + number)
+            yield Rule(family, at, "", mark=mark, mask=mask, goto=goto, origin="nib")
+
+
+def _moved(rule: Rule, first: int) -> Rule:
+    goto = None if rule.goto is None else Priority(first + rule.goto)
+    return replace(rule, priority=Priority(first + rule.priority), goto=goto)

@@ -103,7 +103,9 @@ def _rules(first: int) -> frozenset[str]:
         for line in command(("ip", family, "rule"), within_s=10).output.splitlines():
             priority, _, selectors = line.partition(":")
             if priority.isdigit() and first <= int(priority) <= first + BALANCE:
-                found.add(f"{family} {priority} {selectors.strip()}")
+                # what is in brackets is no part of it, but says how it is: [detached], [unresolved]
+                words = [word for word in selectors.split() if not word.startswith("[")]
+                found.add(" ".join([family, priority, *words]))
     return frozenset(found)
 
 
@@ -251,8 +253,7 @@ class Run:
             time.sleep(0.1)
         for rule in sorted(left):
             family, priority, *selectors = rule.split()
-            words = [word for word in selectors if word != "[detached]"]
-            _must(("ip", family, "rule", "del", "pref", priority, *words), 10)
+            _must(("ip", family, "rule", "del", "pref", priority, *selectors), 10)
 
     def _tables_back(self) -> None:
         text = "".join(

@@ -38,6 +38,8 @@ table inet bare {
 
 # What systemd sets on every Debian, nib or no nib.
 SETTINGS = ("ip_forward=1", "conf.all.rp_filter=0", "conf.default.rp_filter=2")
+# Where the kernel chooses among the uplinks, it does so for each flow.
+SETTINGS += ("fib_multipath_hash_policy=1",)
 
 
 def plan(uplinks: int, lans: int = 1, rules: int = 0, forwards: int = 0) -> Plan:
@@ -88,6 +90,8 @@ def rule(of: Rule) -> str:
     words += [f"iif {of.iif}"] if of.iif else []
     words += [f"from {of.source}"] if of.source else []
     words += [f"fwmark {of.mark:#x}/{of.mask:#x}"] if of.mark is not None else []
+    if of.goto is not None:
+        return " ".join([*words, f"goto {of.goto}"])
     words += [f"table {of.table}"] if of.table is not None else ["type unreachable"]
     if of.suppress_prefixlength is not None:
         words += [f"suppress_prefixlength {of.suppress_prefixlength}"]
@@ -113,6 +117,14 @@ def bare(of: Plan) -> Way:
     """nib's routes and rules, but plain masquerading.  Without the guard: nothing is marked."""
     rules = tuple(rule for rule in of.rules if rule.iif is None)
     return Way(f"plain masquerade, {len(of.uplinks)} uplinks", of, rules, _masquerade(of))
+
+
+def spread(of: Plan) -> Way:
+    """No marks: the kernel itself spreads flows over the uplinks, plain masquerading."""
+    rules = tuple(
+        r for r in of.rules if r.suppress_prefixlength == 0 or r.table == of.balance_table
+    )
+    return Way(f"the kernel alone, {len(of.uplinks)} uplinks", of, rules, _masquerade(of))
 
 
 def nib(of: Plan, name: str = "") -> Way:

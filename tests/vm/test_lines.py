@@ -160,7 +160,7 @@ def test_wireguard_is_an_uplink_and_a_lan(lab: World) -> None:
     lab.until(cable="down")
     # at first its own probes are lost as well
     eventually(lambda: outside(lab) is lab.isps[1])
-    eventually(lambda: set(lab.shares(home, 20, dst=FAR)) == {"10.9.1.2"})
+    lab.until_all_by({"10.9.1.2"}, home, 20, dst=FAR)
     lab.until(tunnel="up")
     lab.isps[0].restore()
     lab.router.run("wg-quick down wg0; ip link delete wg1")

@@ -61,5 +61,5 @@ def test_a_limit_takes_a_line_down_that_answers(lab: World, why: str, netem: str
         # the jump itself may be taken for silence; what lasts is what it answers like
         eventually(lambda: why in str(lab.status()["fiber"]["reason"]), 60)
         lab.until(fiber="down")
-        eventually(lambda: set(lab.shares(lab.lans[0], 40, "udp")) == {"isp1", "isp2"})
+        lab.until_all_by({"isp1", "isp2"}, lab.lans[0], 40, "udp")
     lab.until(within=40, fiber="up")

@@ -146,3 +146,18 @@ class World(NibLab):
     ) -> Counter[str]:
         """Fresh connections by provider ("isp1"): few at a time, for the machine is small."""
         return self.by_isp(connections(node, n, proto, dst=dst, concurrency=12, timeout=10))
+
+    def until_all_by(
+        self, names: set[str], node: Node, n: int, proto: Protocol = "tcp", dst: str = INTERNET
+    ) -> None:
+        """Wait until fresh connections take these ways, and all of them arrive.
+
+        What was on its way at the change may be lost, and one that waits for it delays all others.
+        """
+
+        def shares() -> Counter[str]:
+            seen = self.shares(node, n, proto, dst)
+            assert set(seen) == names, seen
+            return seen
+
+        eventually(shares, within=60)

@@ -40,6 +40,7 @@ from nib.monitor.events import (
 from nib.monitor.netlink import Kernel
 from nib.monitor.notify import notify
 from nib.monitor.rtnetlink import (
+    FR_ACT_GOTO,
     FR_ACT_TO_TBL,
     FR_ACT_UNREACHABLE,
     NLM_F_APPEND,
@@ -216,12 +217,13 @@ def _default(family: Family, table: Table, metric: int, ways: tuple[Way, ...]) -
 def _entry(rule: Rule) -> RuleEntry:
     """A rule in the kernel's words, with nib's own protocol number."""
     table = MAIN if rule.table == "main" else rule.table
+    elsewhere = FR_ACT_GOTO if rule.goto else FR_ACT_UNREACHABLE
     return RuleEntry(
         family=rule.family,
         destination_length=0,
         source_length=(32 if rule.family == 4 else 128) if rule.source else 0,
         source=rule.source,
-        action=FR_ACT_TO_TBL if table else FR_ACT_UNREACHABLE,
+        action=FR_ACT_TO_TBL if table else elsewhere,
         flags=0,
         table=table or 0,
         priority=rule.priority,
@@ -230,6 +232,7 @@ def _entry(rule: Rule) -> RuleEntry:
         iif=rule.iif,
         mark=rule.mark or 0,
         mask=rule.mask,
+        goto=rule.goto,
         protocol=PROTOCOL,
     )
 

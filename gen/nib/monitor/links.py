@@ -16,6 +16,7 @@ from nib.monitor import rtnetlink
 from nib.monitor.events import Default, Device, Facts, LanNetwork, NextHop, PresentRule
 from nib.monitor.netlink import MOST_BYTES, Kernel, Message, listen, messages
 from nib.monitor.rtnetlink import (
+    FR_ACT_GOTO,
     FR_ACT_TO_TBL,
     FR_ACT_UNREACHABLE,
     RT_SCOPE_LINK,
@@ -151,7 +152,7 @@ def _known_rule(
     entry: RuleEntry, plan: Plan, planned: Mapping[Rule, list[Rule]]
 ) -> list[PresentRule]:
     """The rule that the kernel's `entry` is: of the plan, from an uplink's address, a monitor's."""
-    if entry.action not in (FR_ACT_TO_TBL, FR_ACT_UNREACHABLE):
+    if entry.action not in (FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_UNREACHABLE):
         return []
     if entry.destination_length or entry.source_length not in (0, 32, 128):
         return []
@@ -168,6 +169,7 @@ def _known_rule(
         source=entry.source,
         mark=entry.mark if entry.mask else None,
         mask=entry.mask or None,
+        goto=None if entry.goto is None else Priority(entry.goto),
     )
     ours = entry.protocol == PROTOCOL
     kept = ours or (

@@ -38,10 +38,10 @@ RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 
 # family, length of destination and source, tos, table, two reserved, action, flags
 FIB_RULE_HDR = struct.Struct("=BBBBBBBBI")
-FRA_SRC, FRA_IIFNAME, FRA_PRIORITY = 2, 3, 6
+FRA_SRC, FRA_IIFNAME, FRA_GOTO, FRA_PRIORITY = 2, 3, 4, 6
 FRA_FWMARK, FRA_SUPPRESS_PREFIXLEN, FRA_TABLE, FRA_FWMASK = 10, 14, 15, 16
 FRA_OIFNAME, FRA_PROTOCOL = 17, 21
-FR_ACT_TO_TBL, FR_ACT_UNREACHABLE = 1, 7
+FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_UNREACHABLE = 1, 2, 7
 
 
 class Link(NamedTuple):
@@ -100,6 +100,7 @@ class RuleEntry(NamedTuple):
     iif: str | None
     mark: int
     mask: int | None
+    goto: int | None
     protocol: int | None
 
 
@@ -220,6 +221,7 @@ def _rule(message: Message) -> RuleEntry:
         _name(held.get(FRA_IIFNAME)),
         _number(held[FRA_FWMARK]) if FRA_FWMARK in held else 0,
         _number(held[FRA_FWMASK]) if FRA_FWMASK in held else None,
+        _number(held[FRA_GOTO]) if FRA_GOTO in held else None,
         held[FRA_PROTOCOL][0] if FRA_PROTOCOL in held else None,
     )
 
@@ -308,6 +310,7 @@ def _rule_body(of: RuleEntry) -> bytes:
     body += attribute(FRA_IIFNAME, of.iif.encode() + b"\0") if of.iif else b""
     if of.mask is not None:
         body += attribute(FRA_FWMARK, of.mark) + attribute(FRA_FWMASK, of.mask)
+    body += attribute(FRA_GOTO, of.goto) if of.goto else b""
     if of.suppress is not None:
         body += attribute(FRA_SUPPRESS_PREFIXLEN, of.suppress)
     return body + (attribute(FRA_PROTOCOL, bytes([of.protocol])) if of.protocol else b"")
