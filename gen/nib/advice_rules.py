@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from nib import values
 from nib.check.reach import Ranges, Reach, ranges, ranges_cover, reach_of
@@ -11,12 +12,21 @@ from nib.document import Document
 from nib.problem import Path, Problem
 
 
+class _Inside(NamedTuple):
+    """A lan: where its flows come from, None if others know that, and the uplinks it may use."""
+
+    lan: str
+    source: Ranges | None
+    allowed: frozenset[str]
+
+
 def rules(document: Document, config: Config) -> Iterator[Problem]:
     """The warnings about the rules of `config`, in their order."""
     sets = {one.name: one.spans for one in config.sets}
-    sources = {lan.name: _sources(config, lan) for lan in config.lans}
+    lans = [_inside(config, lan) for lan in config.lans]
     near = [network for lan in config.lans for network in _networks(lan)]
     inside = _ranges([*near, *(route.to for route in config.routes)])
+    known = values.merged(span for one in lans for span in one.source or ())
     earlier: list[Reach] = []
     for number, rule in enumerate(config.rules):
         path: Path = ("rules", number)
@@ -26,7 +36,7 @@ def rules(document: Document, config: Config) -> Iterator[Problem]:
             sentence = "never acts: the routes to lans, and those of 'routes', go before every rule"
             hint = "remove it; who may reach a lan is said by 'forwarding'"
             yield Problem(document.place(at), at, sentence, hint)
-        elif refused := tuple(_refused(config, rule, reach, earlier, sources)):
+        elif refused := tuple(_refused(config, rule, reach, earlier, lans, known=known)):
             at = (*path, "use")
             sentence = f"{some(refused)} may use none of its uplinks, so what it matches is refused"
             hint = "say with 'lan' whom the rule is for, or change 'forwarding'"
@@ -39,17 +49,21 @@ def _refused(
     rule: Rule,
     reach: Reach,
     earlier: list[Reach],
-    sources: dict[str, Ranges | None],
+    lans: list[_Inside],
+    *,
+    known: Ranges,
 ) -> Iterator[str]:
-    """The lans that the rule can match without naming them, and leads where they may not go."""
+    """The lans that the rule can match without naming them, and leads where they may not go.
+
+    `known`: where flows of any lan are known to come from.
+    """
     if rule.match.lans or rule.match.user is not None or rule.use == "default":
         return
     if config.firewall is None:
         return  # nothing of nib's refuses them
-    known = values.merged(span for ranges in sources.values() for span in ranges or ())
-    for lan, source in sources.items():
-        allowed = {uplink.name for uplink in config.uplinks if config.may_forward(lan, uplink.name)}
-        if not allowed or allowed.intersection(config.members(rule.use)):
+    members = config.members(rule.use)
+    for lan, source, allowed in lans:
+        if not allowed or allowed.intersection(members):
             continue
         if source is None and reach.source is not None and ranges_cover(known, reach.source):
             continue  # these are in other lans
@@ -58,12 +72,15 @@ def _refused(
             yield lan
 
 
-def _sources(config: Config, lan: Lan) -> Ranges | None:
-    """Where a lan's flows come from; None if others know that."""
-    if isinstance(lan.address, External):
-        return None
-    behind = (route.to for route in config.routes if route.owner == lan.name)
-    return _ranges([*_networks(lan), *behind])
+def _inside(config: Config, lan: Lan) -> _Inside:
+    source = None
+    if not isinstance(lan.address, External):
+        behind = (route.to for route in config.routes if route.owner == lan.name)
+        source = _ranges([*_networks(lan), *behind])
+    ways = (uplink.name for uplink in config.uplinks)
+    return _Inside(
+        lan.name, source, frozenset(way for way in ways if config.may_forward(lan.name, way))
+    )
 
 
 def _networks(lan: Lan) -> tuple[Network, ...]:
