@@ -59,6 +59,8 @@ def _started(lab: NibLab) -> Iterator[tuple[int, str]]:
 
 
 def _moved(lab: NibLab, family: int, to: str) -> Iterator[tuple[str, float]]:
+    # who has the ports of the last cut's begins anew, and not where that one ended
+    lab.router.outside("conntrack -F 2>&1")
     flows = flows_of(lab, to)
     at = time.monotonic()
     lab.isps[0].fail()
