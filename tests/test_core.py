@@ -130,6 +130,24 @@ def test_a_line_that_was_too_bad_is_not_well_after_a_restart() -> None:
     assert of.world.healths["cable", 4].state == "up"
 
 
+def test_what_was_lost_in_an_outage_is_no_loss_of_the_line_that_is_back() -> None:
+    of = Play(samples.plan("probe: {rise: 2}\n" + samples.TWO))
+    of.act("1 cable .\n1 dsl .")
+    lost = ((TARGETS[0], None),)
+    of.step(Tallied(2.0, "cable", 4, lost, 2.0))
+    of.act("3 cable !")
+    of.step(Tallied(4.0, "cable", 4, lost, 4.0))
+    assert of.world.tallies["cable", 4].rounds == (lost, lost)
+    of.act("5 cable .")
+    assert of.world.tallies["cable", 4].rounds == (lost, lost)
+    of.act("20 cable .\n20.5 cable .")
+    assert of.world.healths["cable", 4].state == "up"
+    assert of.world.tallies["cable", 4].rounds == ()
+    of.step(Tallied(21.0, "cable", 4, lost, 21.0))
+    of.act("21.5 cable .")
+    assert of.world.tallies["cable", 4].rounds == (lost,)
+
+
 def test_what_is_in_dispute_has_a_name_of_its_own() -> None:
     plan = samples.plan(TEXTS["hours"].replace(samples.TWO, samples.DUAL))
     of = Play(plan)
