@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import groupby
 
 from nib.families import Family
 from nib.plan import Lan, Marks, Priority, Rule, Table, Uplink
@@ -17,7 +16,7 @@ BALANCE_TABLE = Table(7000)
 MAIN_FIRST = Priority(0)
 # The kernel walks the rules one by one for every packet it forwards: what those need comes first.
 MARK_BASE = 100
-# With many uplinks that is still a long walk, which is cut short: to the first of so many ids.
+# With many uplinks that is still a long walk, which is cut short: to just before so many ids.
 SHORTCUT_BASE = Priority(80)
 STRIDE = 8
 FEW = 2 * STRIDE
@@ -110,24 +109,23 @@ def make_rules(
 
 
 def _shortcuts(family: Family, rules: Iterable[Rule], marks: Marks) -> Iterator[Rule]:
-    """Jumps to the first mark of every `STRIDE` ids, if the family has more than `FEW`.
+    """Jumps to the last mark before every `STRIDE` ids, if the family has more than `FEW`.
 
     The monitor keeps them, for networkd knows no `goto`; without them the walk is longer, and ends
-    at the same rule.
+    at the same rule.  So it does with those of an earlier plan: uplinks that are new since come
+    behind that mark, and where it is gone the kernel does not jump (fib_rules.c).
     """
     marked = sorted(rule.priority for rule in rules if MARK_BASE < rule.priority < BLOCK)
     if len(marked) <= FEW:
         return
     lowest = marks.id_mask & -marks.id_mask
     mask = marks.id_mask & ~((STRIDE - 1) * lowest)
-    ahead = marked[0]
-    for number, those in groupby(marked, key=lambda priority: (priority - MARK_BASE) // STRIDE):
-        goto = next(those)
-        # whoever comes first needs no jump
-        if goto != ahead:
-            mark = number * STRIDE * lowest
-            at = Priority(SHORTCUT_BASE + number)
-            yield Rule(family, at, "", mark=mark, mask=mask, goto=goto, origin="nib")
+    blocks = sorted({(priority - MARK_BASE) // STRIDE for priority in marked})
+    for block in blocks[1:]:
+        goto = max(one for one in marked if one < MARK_BASE + block * STRIDE)
+        mark = block * STRIDE * lowest
+        at = Priority(SHORTCUT_BASE + block)
+        yield Rule(family, at, "", mark=mark, mask=mask, goto=goto, origin="nib")
 
 
 def _moved(rule: Rule, first: int) -> Rule:
