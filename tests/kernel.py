@@ -24,9 +24,10 @@ from pwd import getpwnam
 
 from datagrams import NUMBERS, Seen, built, data, family_of, read
 from nib.families import FAMILIES, Family
+from nib.ip_rules import Rule
 from nib.oracle import Fate, Packet, Situation
 from nib.oracle.values import Address
-from nib.plan import Plan, Rule, Uplink
+from nib.plan import Plan, Uplink
 from nib.render import render
 from nib.state import carriers, render_state
 from packets import there

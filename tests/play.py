@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from nib.families import Family
 from nib.hours import minute_of_week
+from nib.ip_rules import MAIN, Priority, Rule, Table
 from nib.monitor import admin, core
 from nib.monitor.events import (
     AddDefault,
@@ -62,7 +63,7 @@ from nib.monitor.events import (
     Woke,
 )
 from nib.monitor.found import Found
-from nib.plan import MAIN, Plan, Priority, Rule, Table
+from nib.plan import Plan
 from nib.status import Status
 from nib.stream import Command
 

@@ -17,7 +17,7 @@ from alone import alone, sh
 from nib import steps
 from nib.columns import duration
 from nib.host import Refused, clock, command
-from nib.plan import Mark
+from nib.ip_rules import Mark
 from nib.router import forget
 from nib.status import VERSION, FamilyStatus, Health, Status, UplinkStatus, to_json
 from nib.status_report import stale, status_report

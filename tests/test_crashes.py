@@ -28,6 +28,7 @@ import samples
 from alone import alone, sh, wait_for
 from nib.families import Family
 from nib.host import Refused
+from nib.ip_rules import Mark
 from nib.monitor import admin, announce, daemon, effects
 from nib.monitor.announce import Announcer
 from nib.monitor.daemon import Daemon
@@ -35,7 +36,7 @@ from nib.monitor.events import Announced, Poke
 from nib.monitor.netlink import Kernel
 from nib.monitor.notify import FIRST_PASSED
 from nib.orders import carry_out
-from nib.plan import PREFIX_TOKEN, Mark, Plan, to_json
+from nib.plan import PREFIX_TOKEN, Plan, to_json
 from nib.status import STATUS_FILE
 from nib.status import from_json as status_from_json
 from nib.stream import SOCKET, Command

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from nib.families import Family
+from nib.ip_rules import MAIN, Mark, Priority, Rule, Table
 from nib.monitor.disputes import (
     LONGEST_S,
     PATIENCE,
@@ -24,7 +25,6 @@ from nib.monitor.events import (
     Say,
     SetBalance,
 )
-from nib.plan import MAIN, Mark, Priority, Rule, Table
 from nib.status import Disputed
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import samples
 from alone import alone, eventually, sh
+from nib.ip_rules import MAIN, Priority, Rule
 from nib.monitor.effects import EffectError, Effects, write
 from nib.monitor.events import (
     AddDefault,
@@ -34,7 +35,7 @@ from nib.monitor.links import look
 from nib.monitor.netlink import Kernel
 from nib.monitor.tables import TableWatch
 from nib.monitor.upkeep import PUT_BACK6
-from nib.plan import MAIN, Plan, Priority, Rule
+from nib.plan import Plan
 from nib.state import everything, render_state
 from nib.status import STATUS_FILE, VERSION, Status, from_json
 from test_links import DEVICES, DUAL, MANY, looked, rule_text

@@ -5,8 +5,9 @@ from dataclasses import replace
 import samples
 from alone import alone, sh
 from nib.families import Family
+from nib.ip_rules import PROTOCOL
 from nib.leftovers import leftovers
-from nib.plan import PROTOCOL, Plan
+from nib.plan import Plan
 from test_links import DEVICES, MANY, rule_text
 
 BLOCKING = """

@@ -8,9 +8,10 @@ from typing import Any
 
 import samples
 from alone import alone, sh
+from nib.ip_rules import MAIN, PROTOCOL, Priority, Rule, Table
 from nib.monitor.events import Default, Device, Facts, NextHop, PresentRule
 from nib.monitor.links import look, watch
-from nib.plan import MAIN, PROTOCOL, Plan, Priority, Rule, Table
+from nib.plan import Plan
 
 PLAN = samples.plan()
 DUAL = samples.plan(samples.DUAL)

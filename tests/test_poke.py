@@ -8,9 +8,9 @@ import pytest
 
 import samples
 from alone import alone, sh
+from nib.ip_rules import Mark
 from nib.monitor.conntrack import Flow, flows_of, forget_flows
 from nib.monitor.poke import send
-from nib.plan import Mark
 
 MARK, OTHER, MASK = Mark(0x01000000), Mark(0x02000000), 0x3F000000
 LOCAL = samples.plan().marks.local

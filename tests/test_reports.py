@@ -7,6 +7,7 @@ import pytest
 import samples
 from line import TARGETS
 from nib import stream
+from nib.ip_rules import Table
 from nib.monitor import core, reports
 from nib.monitor.events import (
     AddDefault,
@@ -28,7 +29,6 @@ from nib.monitor.events import (
 )
 from nib.monitor.found import Found
 from nib.monitor.tally import Tally
-from nib.plan import Table
 from nib.status import Status, from_json, to_json
 from nib.status_report import is_down, status_report
 from nib.targets import Command, Ping

@@ -7,7 +7,8 @@ import pytest
 
 import samples
 from alone import alone, sh
-from nib.plan import Plan, Rule
+from nib.ip_rules import Rule
+from nib.plan import Plan
 from test_links import rule_text
 
 WIRE = "ip link add wan0 type veth peer name far; ip link set wan0 up; ip link set far up"

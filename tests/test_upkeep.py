@@ -7,6 +7,7 @@ import pytest
 import samples
 import test_prefixes
 from nib.families import Family
+from nib.ip_rules import Priority, Rule
 from nib.monitor.disputes import PATIENCE, Dispute
 from nib.monitor.events import (
     AddDefault,
@@ -22,7 +23,6 @@ from nib.monitor.events import (
     SetBalance,
 )
 from nib.monitor.upkeep import MAIN, PUT_BACK6, Memory, learn, recall, refused, repair
-from nib.plan import Priority, Rule
 from nib.state import EVENLY, everything
 from nib.status import FamilyStatus, Status, UplinkStatus
 from test_core import begun, settled

@@ -7,7 +7,8 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 
 from nib.families import Family
-from nib.plan import MAIN, PROTOCOL, Plan, Rule
+from nib.ip_rules import MAIN, PROTOCOL, Rule
+from nib.plan import Plan
 from nib.planner import highest_id
 from nib.planner_rules import (
     BALANCE,

@@ -6,20 +6,18 @@
 import json
 from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Literal, NewType
+from typing import Literal
 
 from nib import codec
 from nib.families import Family
 from nib.hours import Hours
+from nib.ip_rules import Mark, Marks, Priority, Rule, Table
 from nib.notices import Notices
 from nib.passages import Allow, Firewall, Modem, Netdev, Route, Segment
 from nib.policies import AddressSet, FlowRule, Policy
 from nib.probe import Probe
 from nib.targets import Target, of_family
 
-Mark = NewType("Mark", int)
-Table = NewType("Table", int)
-Priority = NewType("Priority", int)
 Kind = Literal["dhcp", "static", "external"]
 Leaving6 = Literal["off", "masquerade", "routed", "nptv6"]
 
@@ -30,25 +28,6 @@ STATE_DIRECTORY = "/run/nib"
 
 # The host's half of the address that an uplink has in the network delegated to it ("nib").
 PREFIX_TOKEN = "::6e:6962"
-
-# Marks the routes and rules that the monitor puts there; free in /etc/iproute2/rt_protos.
-PROTOCOL = 110
-MAIN = Table(254)
-
-
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """How the bits under `mask` are used; all other bits of a mark belong to others.
-
-    `id_mask` holds an uplink's id, all ones (`local`) says "routed, but by no uplink"; `block` is
-    the top bit, for flows that must leave by no other uplink.  `keep` is the inverse of `mask`.
-    """
-
-    mask: int
-    id_mask: int
-    block: int
-    keep: int
-    local: Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,29 +157,6 @@ class Lan:
     def addresses_of(self, family: Family) -> tuple[str, ...]:
         """The router's addresses of one family, with their prefix length."""
         return _of(family, self.addresses)
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """An ip rule: the selectors that are set must all match.  No `table`: unreachable.
-
-    `goto`: the walk goes on at the rule of that priority, and at the next one if there is none.
-    `device` names the .network file that holds it: rules that hang on no link are lo's, and those
-    that the monitor alone keeps are in none.
-    """
-
-    family: Family
-    priority: Priority
-    device: str
-    table: Table | Literal["main"] | None = None
-    suppress_prefixlength: int | None = None
-    oif: str | None = None
-    iif: str | None = None
-    source: str | None = None
-    mark: int | None = None
-    mask: int | None = None
-    goto: Priority | None = None
-    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from operator import attrgetter
 from nib import budget, config, flows
 from nib.config import Config, Dhcp, External, Mode, Static
 from nib.hours import Hours
+from nib.ip_rules import Mark, Marks, Priority, Table
 from nib.passages import Firewall
 from nib.plan import (
     GENERATED_BY,
@@ -23,11 +24,7 @@ from nib.plan import (
     DhcpServer,
     Kind,
     Lan,
-    Mark,
-    Marks,
     Plan,
-    Priority,
-    Table,
     Uplink,
 )
 from nib.planner_passages import forwards, modems, netdevs, openings, routes, segments

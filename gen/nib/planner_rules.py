@@ -1,10 +1,12 @@
 """The planner's part for the ip rules: which of them there are, and at what priority."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from nib.families import Family
-from nib.plan import Lan, Marks, Priority, Rule, Table, Uplink
+from nib.ip_rules import Marks, Priority, Rule, Table
+from nib.plan import Lan, Uplink
 
 # Local tables (ip-route(8) keeps 0 and 253-255); far from the small numbers people choose by hand
 # and from 51820 (wg-quick), 52 (Tailscale) and 2022 (others' defaults).
@@ -32,7 +34,7 @@ BALANCE = Priority(500)
 
 
 def make_rules(
-    first: int, uplinks: Iterable[Uplink], lans: Iterable[Lan], marks: Marks, *, blocks: bool
+    first: int, uplinks: Collection[Uplink], lans: Collection[Lan], marks: Marks, *, blocks: bool
 ) -> tuple[Rule, ...]:
     """The ladder of ip rules, in the order of their priorities, of which `first` is the lowest."""
     families = sorted({family for uplink in uplinks for family in uplink.families})
@@ -102,30 +104,27 @@ def make_rules(
     for family in families:
         rules += [Rule(family, GUARD, "lo", iif=lan.device, origin=lan.origin) for lan in lans]
         rules.append(Rule(family, BALANCE, "lo", table=BALANCE_TABLE, origin="nib"))
-    for family in families:
-        rules += _shortcuts(family, [rule for rule in rules if rule.family == family], marks)
+        ids = sorted(uplink.id for uplink in uplinks if family in uplink.families)
+        rules += _shortcuts(family, ids, marks) if len(ids) > FEW else ()
     moved = [_moved(rule, first) for rule in rules]
     return tuple(sorted(moved, key=lambda rule: rule.priority))
 
 
-def _shortcuts(family: Family, rules: Iterable[Rule], marks: Marks) -> Iterator[Rule]:
-    """Jumps to the last mark before every `STRIDE` ids, if the family has more than `FEW`.
+def _shortcuts(family: Family, ids: list[int], marks: Marks) -> Iterator[Rule]:
+    """Jumps to the last mark before every `STRIDE` ids; `ids` are sorted.
 
     The monitor keeps them, for networkd knows no `goto`; without them the walk is longer, and ends
     at the same rule.  So it does with those of an earlier plan: uplinks that are new since come
     behind that mark, and where it is gone the kernel does not jump (fib_rules.c).
     """
-    marked = sorted(rule.priority for rule in rules if MARK_BASE < rule.priority < BLOCK)
-    if len(marked) <= FEW:
-        return
     lowest = marks.id_mask & -marks.id_mask
     mask = marks.id_mask & ~((STRIDE - 1) * lowest)
-    blocks = sorted({(priority - MARK_BASE) // STRIDE for priority in marked})
-    for block in blocks[1:]:
-        goto = max(one for one in marked if one < MARK_BASE + block * STRIDE)
-        mark = block * STRIDE * lowest
-        at = Priority(SHORTCUT_BASE + block)
-        yield Rule(family, at, "", mark=mark, mask=mask, goto=goto, origin="nib")
+    for before, after in pairwise(ids):
+        block = after // STRIDE
+        if before // STRIDE != block:
+            at, goto = Priority(SHORTCUT_BASE + block), Priority(MARK_BASE + before)
+            mark = block * STRIDE * lowest
+            yield Rule(family, at, "", mark=mark, mask=mask, goto=goto, origin="nib")
 
 
 def _moved(rule: Rule, first: int) -> Rule:

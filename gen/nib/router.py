@@ -14,9 +14,10 @@ from nib.changes import Changes, differing, holds, inverse, summary
 from nib.families import FAMILIES
 from nib.host import Refused, command, reason, say
 from nib.install import write
+from nib.ip_rules import Mark
 from nib.leftovers import Command, leftovers
 from nib.monitor.conntrack import forget_flows
-from nib.plan import Mark, Plan
+from nib.plan import Plan
 from nib.planner_rules import BALANCE
 from nib.steps import NFTABLES, SERVICES, STOPPED_FILE, SYSCTL_FILE, TABLE_FILE, Part, Step
 

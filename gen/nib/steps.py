@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nib.families import Family
+from nib.ip_rules import Mark
 from nib.monitor.health import recall, share
-from nib.plan import Mark, Plan
+from nib.plan import Plan
 from nib.render import NETWORK, UNITS
 from nib.state import Easing, Live, everything
 from nib.status import Status

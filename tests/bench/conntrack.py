@@ -13,9 +13,9 @@ from bench.report import Figure, Table, percentile, table
 from bench.spaces import create, inside
 from bench.wires import plan
 from bench.wires import table as ruleset
+from nib.ip_rules import Mark
 from nib.monitor.conntrack import forget_flows
 from nib.monitor.netlink import HEADER, NLM_F_REQUEST, attribute
-from nib.plan import Mark
 
 FLOWS = 10_000
 # of another uplink, and looked at as well

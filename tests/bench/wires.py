@@ -18,7 +18,8 @@ from typing import Self, TextIO
 from bench import frames, spaces
 from nib.check import check
 from nib.document import parse
-from nib.plan import Plan, Rule
+from nib.ip_rules import Rule
+from nib.plan import Plan
 from nib.planner import make_plan
 from nib.render import render
 
@@ -38,8 +39,8 @@ table inet bare {
 
 # What systemd sets on every Debian, nib or no nib.
 SETTINGS = ("ip_forward=1", "conf.all.rp_filter=0", "conf.default.rp_filter=2")
-# Where the kernel chooses among the uplinks, it does so for each flow.
-SETTINGS += ("fib_multipath_hash_policy=1",)
+# What nib sets: where the kernel chooses among the uplinks, it does so for each flow.
+BY_FLOW = "fib_multipath_hash_policy=1"
 
 
 def plan(uplinks: int, lans: int = 1, rules: int = 0, forwards: int = 0) -> Plan:
@@ -200,7 +201,7 @@ class Wires:
 
     def _configure(self) -> None:
         of = self._way.plan
-        settings = [f"net.ipv4.{setting}" for setting in SETTINGS]
+        settings = [f"net.ipv4.{setting}" for setting in (*SETTINGS, BY_FLOW)]
         lines = ["link set lo up", f"address add {LAN}.1/24 dev lan1", "link set lan1 up"]
         lines.append(f"neigh replace {LAN}.10 lladdr {CLIENT} dev lan1 nud permanent")
         far = []

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nib.families import Family
-from nib.plan import Mark
+from nib.ip_rules import Mark
 
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_CTNETLINK = 1

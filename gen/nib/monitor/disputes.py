@@ -8,8 +8,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nib.ip_rules import MAIN
 from nib.monitor.events import AddDefault, AddNetwork, AddRule, Effect, Say, SetBalance
-from nib.plan import MAIN
 from nib.status import Disputed, Status
 
 PATIENCE = 5

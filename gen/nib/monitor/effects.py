@@ -14,6 +14,7 @@ from types import MappingProxyType
 from nib import status as statuses
 from nib.durable import sync_folder
 from nib.families import Family
+from nib.ip_rules import MAIN, PROTOCOL, Rule, Table
 from nib.monitor import admin, rtnetlink
 from nib.monitor.announce import Announcer
 from nib.monitor.conntrack import forget_flows
@@ -53,7 +54,7 @@ from nib.monitor.rtnetlink import (
     Way,
 )
 from nib.monitor.tables import TableWatch
-from nib.plan import MAIN, PROTOCOL, Plan, Rule, Table
+from nib.plan import Plan
 
 log = logging.getLogger("nib-monitor")
 

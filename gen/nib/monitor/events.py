@@ -8,9 +8,9 @@ from ipaddress import IPv6Network
 from typing import Literal
 
 from nib.families import Family
+from nib.ip_rules import Rule, Table
 from nib.monitor.found import Found
 from nib.monitor.tally import Answers
-from nib.plan import Rule, Table
 from nib.status import Admin, Status
 from nib.stream import Command
 from nib.targets import Target

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from nib.families import Family
+from nib.ip_rules import MAIN, PROTOCOL, Priority, Rule, Table
 from nib.monitor import rtnetlink
 from nib.monitor.events import Default, Device, Facts, LanNetwork, NextHop, PresentRule
 from nib.monitor.netlink import MOST_BYTES, Kernel, Message, listen, messages
@@ -24,7 +25,7 @@ from nib.monitor.rtnetlink import (
     Route,
     RuleEntry,
 )
-from nib.plan import MAIN, PROTOCOL, Plan, Priority, Rule, Table
+from nib.plan import Plan
 
 # Of many events in a row only the last look counts; but look at least this often.
 DEBOUNCE_S = 0.01

@@ -13,9 +13,10 @@ from collections.abc import Collection
 from ipaddress import ip_address
 
 from nib.families import Family
+from nib.ip_rules import Mark
 from nib.monitor.conntrack import FAMILIES, Flow, flows_of
 from nib.monitor.events import Poke
-from nib.plan import Mark, Plan
+from nib.plan import Plan
 
 TCP = socket.IPPROTO_TCP
 ACK = 0x10

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from nib.families import Family
+from nib.ip_rules import MAIN, Rule
 from nib.monitor import disputes, prefixes
 from nib.monitor.disputes import Dispute, PutBack
 from nib.monitor.events import (
@@ -26,7 +27,7 @@ from nib.monitor.events import (
     RemoveRule,
     SetBalance,
 )
-from nib.plan import MAIN, Plan, Rule, Uplink
+from nib.plan import Plan, Uplink
 from nib.state import Easing, Live, Prefixes, carriers, eased, route_weights
 from nib.status import Status
 
