@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import samples
 from alone import alone, sh
+from nib import router
 from nib.families import Family
 from nib.ip_rules import PROTOCOL
 from nib.leftovers import leftovers
@@ -120,3 +121,14 @@ async def test_shortcuts_go_with_the_uplinks_that_they_were_for() -> None:
     sh("ip rule flush\n" + "\n".join(map(rule_text, shortcuts)))
     assert found(MANY, 4) == []
     assert len(swept(FOUR, 4)) == len(shortcuts)
+
+
+@alone
+async def test_a_rule_is_the_same_however_the_kernel_finds_it() -> None:
+    """A rollback removes what was not there before, and a jump whose aim came back was."""
+    sh("ip rule add pref 30081 fwmark 8/0x38 goto 30101")
+    sh("ip rule add pref 30301 oif gone lookup 7001")
+    before = router._rules(30000)
+    assert len(before) == 2
+    sh("ip rule add pref 30101 lookup 7001; ip link add gone type veth peer name far")
+    assert router._rules(30000) - before == {"-4 30101 from all lookup 7001"}
